@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes on beside requests: ended containers are noted and their stages removed, v1's tasks are brought
+under their job's limit, tombstones are swept.
+
+Everything here repeats what the Epilog does at the end of the job anyway; it
+keeps a job of ten thousand `docker run --rm` from piling up mounts until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from slurm_hooks import cgroups, events, jobs, linux
+from slurm_hooks.broker import notes, staging
+from slurm_hooks.broker.peers import Registry
+from slurm_hooks.broker.relay import Upstream
+from slurm_hooks.errors import HooksError
+from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
+
+ADOPT_SECONDS = 1.0  # promise 2 on cgroup v1 reads "within a second"
+SWEEP_SECONDS = 3600.0
+RETRY_SECONDS = 1.0
+
+
+async def run(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None], registry: Registry) -> None:
+    """For ever; no single failure ends it."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_watch(upstream, forget))
+        group.create_task(_every(SWEEP_SECONDS, jobs.sweep))
+        if registry.version == 1:
+            group.create_task(_every(ADOPT_SECONDS, _adopt))
+
+
+async def _every(seconds: float, do: Callable[[], None]) -> None:
+    while True:
+        try:
+            do()
+        except (OSError, HooksError) as error:
+            events.record("keeper-fault", why=f"{do.__name__}: {error}")
+        await asyncio.sleep(seconds)
+
+
+def _adopt() -> None:
+    for job in jobs.everyone():
+        if job.state == jobs.OPEN:
+            cgroups.of(1).adopt(job.cgroup)
+
+
+async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:
+    wanted = {"type": ["container"], "event": ["die", "oom", "destroy"], "label": [LABEL_JOB]}
+    while True:
+        try:
+            up = await upstream()
+            answer = await up.ask("GET", "/events", {"filters": json.dumps(wanted)})
+            try:
+                await _reconcile(up)  # after the subscription, so that nothing falls between
+                rest = b""
+                async for part in answer.body():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in filter(None, lines):
+                        await _happened(json.loads(line))
+            finally:
+                answer.close()
+        except (OSError, ValueError, KeyError, HooksError) as error:
+            events.record("dockerd-lost", why=str(error))
+        forget()
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _reconcile(up: Upstream) -> None:
+    """Drop the notes of containers that dockerd no longer has: they went while nobody watched."""
+    status, there = await up.value(
+        "GET", "/containers/json", {"all": "1", "filters": json.dumps({"label": [LABEL_JOB]})}
+    )
+    if status != 200:
+        return
+    ids = {container["Id"] for container in there}
+    for job in jobs.everyone():
+        for note in notes.of(job) if job.state == jobs.OPEN else ():
+            if note.id and note.id not in ids:
+                await _dropped(job.key, note.nonce)
+
+
+async def _happened(event: dict[str, Any]) -> None:
+    actor = event["Actor"]["Attributes"]
+    key, nonce = actor[LABEL_JOB], actor.get(LABEL_NONCE, "")
+    if not nonce.isalnum() or key not in jobs.keys():
+        return
+    job = jobs.load(key)
+    if job is None:
+        return
+    name = actor.get("name", "").partition(".")[2]
+    if event["Action"] == "die":
+        peaks = cgroups.of(job.version).peaks(job.cgroup)
+        _keep_peaks(job, peaks)
+        events.record(
+            "end", job=job.id, restart=job.restart, container=name, exit=int(actor.get("exitCode", -1)), peaks=peaks
+        )
+    elif event["Action"] == "oom":
+        events.record("oom", job=job.id, restart=job.restart, container=name)
+    else:
+        await _dropped(key, nonce)
+
+
+def _keep_peaks(job: jobs.Job, peaks: dict[str, int]) -> None:
+    """The job's high-water marks now: Slurm may remove its cgroup before the Epilog can read them."""
+    try:
+        linux.replace(f"{jobs.directory(job.key)}/ops/peaks", json.dumps(peaks))
+    except OSError:
+        pass  # the record goes as we write: the Epilog has read the kernel itself
+
+
+async def _dropped(key: str, nonce: str) -> None:
+    await staging.unstage(key, nonce)
+    notes.drop(key, nonce)

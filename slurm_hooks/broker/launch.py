@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch itself: decision → note → stage → dockerd → read back. Create, start, exec.
+
+From decision to verified start the job is held by a shared flock, which the
+Epilog waits for; a job that is CLOSING launches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from slurm_hooks import cgroups, events, jobs, knobs, linux
+from slurm_hooks.broker import answers, model, notes, readback, staging
+from slurm_hooks.broker.peers import Asker
+from slurm_hooks.broker.relay import Answer, Upstream, message_of
+from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
+from slurm_hooks.knobs import process
+from slurm_hooks.knobs.contract import JobFacts
+from slurm_hooks.settings import Settings
+
+# What runc says when it cannot start threads within pids.max.
+PIDS_RIDDLES = ("can't get final child's PID", "resource temporarily unavailable", "read init-p: connection reset")
+ENDING = Conflict("this job is ending", "no container starts in it any more")
+
+
+@contextmanager
+def held(job: jobs.Job) -> Iterator[None]:
+    """The job, open and kept open meanwhile. Raises Conflict where it is ending."""
+    with linux.Locked(jobs.directory(job.key), shared=True) as lock:
+        now = jobs.load(job.key) if lock.held else None
+        if now is None or now.state != jobs.OPEN:
+            raise ENDING
+        yield
+
+
+async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
+    """POST /containers/create: (status, JSON value). Raises HooksError."""
+    job = asker.job
+    with held(job):
+        if len(notes.of(job)) >= site.container.number:
+            raise Conflict(
+                "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
+            )
+        nonce = notes.new_nonce()
+        facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce)
+        wanted = model.decode(body, model.Create)
+        decision = knobs.decide(wanted, facts, site)
+        note = notes.Note(nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now())
+        notes.begin(job, note)
+        try:
+            staged = await staging.stage(asker.pid, facts, decision.stages) if decision.stages else {}
+            typed = {staged[stage.target]: stage.source for stage in decision.stages}
+            note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
+            name = answers.prefix(job.id, job.restart) + note.name
+            status, said = await up.value("POST", "/containers/create", {"name": name}, decision.body(staged))
+        except BaseException:
+            await _undo(job, note)
+            raise
+        if status != 201:
+            await _undo(job, note)
+            return status, {"message": answers.message(message_of(said), answers.prefix(job.id, job.restart))}
+        notes.amend(job, note, id=said["Id"])
+    events.record(
+        "create", job=job.id, restart=job.restart, container=note.name, id=said["Id"][:12], image=note.image,
+        pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
+    )  # fmt: skip
+    return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
+
+
+def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:
+    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs")
+    return {"staged": staged, **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep}}
+
+
+async def _undo(job: jobs.Job, note: notes.Note) -> None:
+    await staging.unstage(job.key, note.nonce)
+    notes.drop(job.key, note.nonce)
+
+
+async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]:
+    """POST /containers/{id}/start, answered after the read-back: (status, JSON value). Raises HooksError."""
+    job = asker.job
+    with held(job):
+        status, said = await up.value("POST", f"/containers/{note.id}/start")
+        if status == 304:
+            return status, None
+        if status != 204:
+            text = in_words(answers.message(message_of(said), answers.prefix(job.id, job.restart)), job)
+            events.record("start-failed", job=job.id, restart=job.restart, container=note.name, why=text)
+            return status, {"message": text}
+        wrong = await _verified(up, asker, note)
+        if wrong:
+            await up.value("POST", f"/containers/{note.id}/kill")
+            events.record("differs", job=job.id, restart=job.restart, container=note.name, what=wrong)
+            raise NodeFault(
+                "this container was ended", f"it was not confined as asked: {'; '.join(wrong)}", "Tell the operators."
+            )
+    return 204, None
+
+
+async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
+    job = asker.job
+    asked = dict(note.asked)
+    staged = asked.pop("staged", {})
+    _, inspected = await up.value("GET", f"/containers/{note.id}/json")
+    state = (inspected or {}).get("State") or {}
+    seen = readback.look(int(state["Pid"]), job.version, staged) if state.get("Pid") else None
+    if seen is None:
+        wrong = readback.configured(inspected or {}, asked) if state else []
+        events.record("start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")
+        return wrong
+    facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, note.nonce)
+    if wrong := knobs.verify(seen, facts, asked):
+        return wrong
+    missing = set(staged) - set(seen.staged)
+    if missing:
+        return [f"mounts: {target} is not staged on the host" for target in sorted(missing)]
+    events.record("start", job=job.id, restart=job.restart, container=note.name, pid=seen.pid, read_back="as asked")
+    return []
+
+
+def in_words(text: str, job: jobs.Job) -> str:
+    """dockerd's error; runc's riddle about a full pids.max becomes what it means."""
+    if not any(riddle in text.lower() for riddle in (r.lower() for r in PIDS_RIDDLES)):
+        return text
+    used = len(cgroups.of(job.version).processes(job.cgroup))
+    return (
+        f"docker run: the job has no room for a container's processes (limit {job.effective} with Slurm's own, "
+        f"{used} processes now, each with its threads). End some, or ask the site for a larger limit. ({text})"
+    )
+
+
+async def exec_create(up: Upstream, asker: Asker, note: notes.Note, body: bytes) -> tuple[int, Any]:
+    """POST /containers/{id}/exec: (status, JSON value). Raises HooksError."""
+    wanted: model.ExecCreate = model.decode(body, model.ExecCreate)
+    own = f"{asker.uid}:{asker.gid}"
+    if wanted.privileged:
+        raise Refused("docker exec --privileged", "a job's container has no privilege over the node", "Leave it out.")
+    if wanted.user not in (None, "", str(asker.uid), own):
+        raise Refused(f"docker exec --user {wanted.user}", f"it runs as the job's own user, {own}", "Leave --user out.")
+    fields: dict[str, Any] = {
+        "User": own,
+        "Privileged": False,
+        "Tty": bool(wanted.tty),
+        "AttachStdin": bool(wanted.attach_stdin),
+        "AttachStdout": bool(wanted.attach_stdout),
+        "AttachStderr": bool(wanted.attach_stderr),
+        "Cmd": wanted.cmd or [],
+        "Env": wanted.env or [],
+        "DetachKeys": wanted.detach_keys or "",
+    }
+    if wanted.working_dir:
+        fields["WorkingDir"] = process.working_directory(wanted.working_dir)
+    with held(asker.job):
+        status, said = await up.value("POST", f"/containers/{note.id}/exec", body=fields)
+    if status == 201:
+        events.record(
+            "exec", job=asker.job.id, restart=asker.job.restart, container=note.name, command=(wanted.cmd or [""])[0]
+        )
+    return status, said
+
+
+async def exec_start(up: Upstream, asker: Asker, exec_id: str, body: bytes, *, upgrade: bool) -> Answer:
+    """POST /exec/{id}/start: dockerd's answer, a 101 where the client asked for one. Raises HooksError."""
+    wanted: model.ExecStart = model.decode(body, model.ExecStart)
+    await owned_exec(up, asker, exec_id)
+    if not wanted.detach and not upgrade:
+        raise Refused("docker exec", "an attached exec needs `Upgrade: tcp`", "Use a client of this decade.")
+    fields = {"Detach": bool(wanted.detach), "Tty": bool(wanted.tty)}
+    with held(asker.job):
+        return await up.ask("POST", f"/exec/{exec_id}/start", body=fields, upgrade=upgrade)
+
+
+async def owned_exec(up: Upstream, asker: Asker, exec_id: str) -> None:
+    """An exec belongs to the job whose container it is in. Raises NotFound in moby's words."""
+    status, said = await up.value("GET", f"/exec/{exec_id}/json")
+    if status != 200 or said.get("ContainerID") not in {note.id for note in notes.of(asker.job) if note.id}:
+        raise NotFound(f"No such exec instance: {exec_id}")

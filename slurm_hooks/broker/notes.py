@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker's notes in a job's record: one file a container, there before dockerd hears of it.
+
+    containers/<nonce>    {"id", "name", "image", "created", "sources", "asked"}
+
+Ownership of a container is a note in the asking job's record, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from slurm_hooks import jobs, linux
+from slurm_hooks.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A container of a job."""
+
+    nonce: str
+    name: str  # as the job knows it
+    image: str
+    id: str = ""  # "" until dockerd gave one
+    created: float = 0.0  # seconds since 1970
+    sources: dict[str, str] = field(default_factory=dict)  # staged path → what the user typed
+    asked: dict[str, Any] = field(default_factory=dict)  # fields that the read-back needs
+
+
+def new_nonce() -> str:
+    """128 bits, so that no image's label can guess it."""
+    return secrets.token_hex(16)
+
+
+def _path(job: jobs.Job, nonce: str) -> str:
+    return f"{jobs.directory(job.key)}/containers/{nonce}"
+
+
+def begin(job: jobs.Job, note: Note) -> None:
+    """Write a new note to the disk. Raises OSError, which closes the launch: no note, no container."""
+    fd = os.open(_path(job, note.nonce), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        data = json.dumps(asdict(note)).encode()
+        if os.write(fd, data) != len(data):
+            raise OSError(28, "the note was cut short")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def amend(job: jobs.Job, note: Note, **changes: Any) -> Note:
+    """Write a note anew with changes. Raises OSError."""
+    changed = replace(note, **changes)
+    linux.replace(_path(job, note.nonce), json.dumps(asdict(changed)))
+    return changed
+
+
+def drop(key: str, nonce: str) -> None:
+    """Forget a container that dockerd no longer has."""
+    try:
+        os.unlink(f"{jobs.directory(key)}/containers/{nonce}")
+    except FileNotFoundError:
+        pass
+
+
+def of(job: jobs.Job) -> list[Note]:
+    """The job's notes, oldest first; one that cannot be read is left to the Epilog."""
+    found = []
+    top = f"{jobs.directory(job.key)}/containers"
+    for nonce in os.listdir(top) if os.path.isdir(top) else ():
+        try:
+            found.append(Note(**json.loads(linux.read(f"{top}/{nonce}"))))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda note: note.created)
+
+
+def find(job: jobs.Job, reference: str) -> Note:
+    """The job's container of that name, id, or beginning of an id. Raises NotFound in moby's words."""
+    mine = [note for note in of(job) if note.id]
+    for note in mine:
+        if reference in (note.id, note.name):
+            return note
+    beginning = [note for note in mine if note.id.startswith(reference)]
+    if len(beginning) != 1:
+        raise NotFound(f"No such container: {reference}")
+    return beginning[0]
+
+
+def free_name(job: jobs.Job, wish: str, nonce: str) -> str:
+    """The name for a new container. Raises Conflict in moby's words where the job has it already."""
+    name = wish.lstrip("/") or f"c{nonce[:10]}"
+    for note in of(job):
+        if note.name == name:
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container "{note.id}". '
+                "You have to remove (or rename) that container to be able to reuse that name."
+            )
+    return name
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is asking: told by the kernel at connect, and asked again at each request.
+
+The peer's pid comes with a pidfd; its cgroup is read by pid, and the pidfd then
+proves that this pid was still the peer's. The cgroup's path must begin with one
+that a Prolog registered, and go on with a step of Slurm's: a container of the
+job lies beside the steps and is not the job. The uid must be the job's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from slurm_hooks import cgroups, config, jobs, linux
+from slurm_hooks.errors import Refused
+
+STEP = "step_"  # Slurm's name for the cgroup of a step, all releases
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A process in an open or closing job, at the moment it was looked at."""
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    job: jobs.Job
+
+
+class Registry:
+    """The records' cgroup paths, read again when a record comes or goes."""
+
+    def __init__(self, run: str = config.RUN) -> None:
+        self.run = run
+        self.version = 2 if os.path.exists(f"{cgroups.MOUNT}/cgroup.controllers") else 1
+        self._seen = 0  # mtime of the directory of records when all of them could be read
+        self._keys: dict[str, str] = {}  # cgroup path → key, the youngest job of that path
+
+    def _refresh(self) -> None:
+        try:
+            now = os.stat(f"{self.run}/jobs").st_mtime_ns
+        except FileNotFoundError:
+            now = 0
+        if now and now == self._seen:
+            return
+        found = sorted(jobs.everyone(self.run), key=lambda job: job.opened)
+        self._keys = {job.cgroup: job.key for job in found if job.state != jobs.GONE}
+        # A record directory without its `job` yet is being written: look again next time.
+        self._seen = now if len(found) == len(jobs.keys(self.run)) else 0
+
+    def job_at(self, path: str) -> jobs.Job | None:
+        """The unfinished job whose step the cgroup `path` is or lies in; None: of no job, or a container's."""
+        head, found, _ = path.partition(f"/{STEP}")
+        if not found:
+            return None
+        if head not in self._keys:
+            self._refresh()
+        key = self._keys.get(head)
+        job = jobs.load(key, self.run) if key else None
+        return None if job is None or job.state == jobs.GONE else job
+
+
+class Peer:
+    """The process at the other end of a connection; holds its pidfd. Close it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.pid, self.uid, self.gid, self.pidfd = linux.peer_of(connection)
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+
+    def asker(self, registry: Registry) -> Asker:
+        """Who it is now. Raises Refused."""
+        try:
+            lines = linux.cgroup_lines(linux.read(f"/proc/{self.pid}/cgroup"))
+            status = linux.status_of(self.pid)
+        except (FileNotFoundError, ProcessLookupError):
+            raise _gone() from None
+        # After the readings, not before: only then were they the peer's and not of a process that got its number.
+        if not linux.alive(self.pidfd):
+            raise _gone()
+        path = cgroups.of(registry.version).identity(lines)
+        job = registry.job_at(path)
+        if job is None:
+            raise Refused(
+                "docker", f"this process is in no job that slurm-hooks knows (its cgroup is {path})",
+                "Docker is for processes of a Slurm job: sbatch, srun or salloc.",
+            )  # fmt: skip
+        uids = set(status["Uid"].split())
+        if self.uid != job.uid or uids != {str(job.uid)}:
+            raise Refused(
+                "docker", f"job {job.id} is of uid {job.uid}, and this process is not", "Ask as the job's user."
+            )
+        groups = tuple(int(group) for group in status["Groups"].split())
+        return Asker(self.pid, job.uid, job.gid, groups, job)
+
+
+def _gone() -> Refused:
+    return Refused("docker", "the process that opened this connection is gone", "Connect anew.")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trust, then verify: what the kernel says of a container that dockerd has started."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from slurm_hooks import cgroups, linux
+from slurm_hooks.knobs.contract import Seen
+
+NAMESPACES = ("pid", "net", "ipc", "mnt", "uts")
+
+
+def lsm() -> str:
+    """The security module that confines processes here: apparmor, selinux, or "" for none."""
+    if os.path.isdir("/sys/module/apparmor") and _read("/sys/module/apparmor/parameters/enabled") == "Y":
+        return "apparmor"
+    return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
+
+
+def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
+    """The facts of a container's first process; None where it ended meanwhile.
+
+    Args:
+        version: of the cgroup hierarchy.
+        staged: target → staged path.
+    """
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        status = linux.status_of(pid)
+        lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
+        path = lines.get("pids" if version == 1 else "", "")
+        hierarchy = f"{cgroups.MOUNT}/pids" if version == 1 else cgroups.MOUNT
+        on_host = {mount.point: mount for mount in linux.mounts_of(1)} if staged else {}
+        seen = Seen(
+            pid=pid,
+            status=status,
+            cgroup=path,
+            pids_max=linux.read(f"{hierarchy}{path}/pids.max").strip(),
+            namespaces={name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES},
+            host_namespaces={name: os.readlink(f"/proc/1/ns/{name}") for name in NAMESPACES},
+            label=_read(f"/proc/{pid}/attr/current"),
+            lsm=lsm(),
+            mounts=tuple(linux.mounts_of(pid)),
+            staged={target: on_host[path] for target, path in staged.items() if path in on_host},
+        )
+        # Read by number, so only now it is known that all of it was this process's.
+        return seen if linux.alive(pidfd) and not status["State"].startswith("Z") else None
+    except (FileNotFoundError, ProcessLookupError, OSError):
+        if linux.alive(pidfd) and not _is_zombie(pid):
+            raise
+        return None
+    finally:
+        os.close(pidfd)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return linux.status_of(pid)["State"].startswith("Z")
+    except (OSError, KeyError):
+        return True
+
+
+def _read(path: str) -> str:
+    try:
+        return linux.read(path).strip().rstrip("\0")
+    except OSError:
+        return ""
+
+
+def configured(inspected: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """For a container that ended before it could be looked at: what dockerd's own record of it says."""
+    host = inspected.get("HostConfig", {})
+    return [
+        f"{unit} was {host.get(name)!r}, not {value!r}"
+        for unit, value in asked.items()
+        if (name := unit.removeprefix("HostConfig.")) in ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop")
+        and host.get(name) != value
+    ]

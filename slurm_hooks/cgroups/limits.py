@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of pids.max: pure.
+
+The limit in force at a cgroup is the smallest of its own and its ancestors'
+(Documentation/admin-guide/cgroup-v2.rst, PID). It counts threads, and it counts
+Slurm's own: 15 of each slurmstepd in 24.11, 9 in 26.05. So the site's figure
+gets a reserve on top.
+"""
+
+from __future__ import annotations
+
+
+def parsed(text: str) -> int | None:
+    """A pids.max file's content; None for "max"."""
+    text = text.strip()
+    return None if text == "max" else int(text)
+
+
+def lowest(levels: list[tuple[str, int | None]], ceiling: int) -> tuple[int, str]:
+    """The smallest limit among (path, limit) pairs and whose it is; the kernel's `ceiling` where none is set."""
+    limit, where = ceiling, "kernel.pid_max"
+    for path, value in levels:
+        if value is not None and value < limit:
+            limit, where = value, path
+    return limit, where
+
+
+def chosen(site: dict[str, int], partitions: dict[str, dict[str, int | None]], partition: str) -> tuple[int, int, str]:
+    """(limit, reserve, why) by the site's configuration; `site` is its [job] table."""
+    limit, why = site["pids"], "the site's default"
+    own = partitions.get(partition, {}).get("pids")
+    if own is not None:
+        limit, why = own, f"partition {partition}"
+    return limit, site["slurm_reserve"], why

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job's cgroup on the hierarchies of cgroup v1.
+
+Slurm keeps no pids hierarchy on v1; we keep one, at Slurm's own relative path,
+so that containers with that parent nest in it by themselves. runc makes the
+parent path in every hierarchy, Slurm removes only its own: we sweep them all.
+Sources: Documentation/admin-guide/cgroup-v1/; Slurm's cgroup_v1.c, xcgroup.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from slurm_hooks import linux
+from slurm_hooks.cgroups import limits
+from slurm_hooks.errors import NodeFault
+
+
+class V1:
+    """cgroups.Hierarchy for cgroup v1."""
+
+    version = 1
+
+    def __init__(self, mount: str) -> None:
+        self.mount = mount
+
+    def _pids(self, path: str, file: str = "") -> str:
+        return f"{self.mount}/pids{path}/{file}" if file else f"{self.mount}/pids{path}"
+
+    def _hierarchies(self) -> list[str]:
+        """Mount points, each once: cpu and cpuacct may be links to one of both."""
+        found = {}
+        with os.scandir(self.mount) as entries:
+            for entry in entries:
+                if entry.is_dir() and os.path.exists(f"{entry.path}/tasks"):  # the v2 tree beside has no tasks file
+                    found[os.stat(entry.path).st_dev] = entry.path
+        return list(found.values())
+
+    def identity(self, lines: dict[str, str]) -> str:
+        return lines.get("freezer", "")  # proctrack/cgroup puts every process of a step there
+
+    def make(self, root: str, path: str) -> bool:
+        if not os.path.isdir(self._pids("")):
+            raise NodeFault(self._pids(""), "no pids hierarchy is mounted", "Mount it, or jobs have no process limit.")
+        made = not os.path.isdir(self._pids(path))
+        os.makedirs(self._pids(path), 0o755, exist_ok=True)
+        return made
+
+    def pids_max(self, path: str) -> list[tuple[str, int | None]]:
+        levels: list[tuple[str, int | None]] = []
+        while path:
+            try:
+                levels.append((path, limits.parsed(linux.read(self._pids(path, "pids.max")))))
+            except FileNotFoundError:
+                pass
+            path = path.rpartition("/")[0]
+        return levels
+
+    def set_pids_max(self, path: str, limit: int) -> None:
+        linux.write(self._pids(path, "pids.max"), str(limit))
+
+    def processes(self, path: str) -> list[int]:
+        pids: set[int] = set()
+        for hierarchy in (f"{self.mount}/pids", f"{self.mount}/freezer"):
+            for directory in linux.tree_of(hierarchy + path):
+                pids.update(_procs(directory))
+        return sorted(pids)
+
+    def kill(self, path: str) -> None:
+        # No cgroup.kill on v1: freeze so that nothing forks while we list, kill, thaw. A signal to a frozen task
+        # is delivered when it thaws. Slurm's own step directories of the job are frozen with it, for milliseconds.
+        freezer = f"{self.mount}/freezer{path}"
+        _freeze(freezer, "FROZEN")
+        try:
+            for pid in self.processes(path):
+                linux.kill(pid)
+        finally:
+            for directory in linux.tree_of(freezer):  # a paused container is frozen by itself
+                _freeze(directory, "THAWED")
+
+    def wait_empty(self, path: str, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        pause = 0.002
+        while pids := self.processes(path):
+            if time.monotonic() >= deadline:
+                return False
+            for pid in pids:  # one that was forked while we listed
+                linux.kill(pid)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return True
+
+    def remove(self, root: str, path: str) -> list[str]:
+        left: list[str] = []
+        for hierarchy in self._hierarchies():
+            with linux.Locked(hierarchy, within=1.0):  # Slurm locks each controller's mount point
+                for directory in linux.tree_of(hierarchy + path):
+                    try:
+                        os.rmdir(directory)
+                    except FileNotFoundError:
+                        pass
+                    except OSError:
+                        left.append(directory)
+                uid_directory = hierarchy + path.rpartition("/")[0]
+                try:
+                    os.rmdir(uid_directory)  # the last job of a user here leaves an empty uid_ directory
+                except OSError:
+                    pass
+        return left
+
+    def exists(self, path: str) -> bool:
+        return any(os.path.isdir(hierarchy + path) for hierarchy in self._hierarchies())
+
+    def peaks(self, path: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        files = (
+            ("pids", f"{self.mount}/pids{path}/pids.peak"),
+            ("memory", f"{self.mount}/memory{path}/memory.max_usage_in_bytes"),
+        )
+        for name, file in files:
+            try:
+                found[name] = int(linux.read(file))
+            except (OSError, ValueError):
+                pass
+        return found
+
+    def adopt(self, path: str) -> int:
+        """Move the pids of the job's freezer tree into our pids hierarchy until a pass moves none.
+
+        Containers are in their own directories of it already: only the job's own level and Slurm's step_ and
+        task_ directories are listed. slurmstepd moves too, so that tasks it starts later are born inside.
+        """
+        target = self._pids(path, "cgroup.procs")
+        moved = 0
+        for _ in range(50):
+            inside = set(_procs(self._pids(path)))
+            strangers = [pid for pid in self._slurm_processes(path) if pid not in inside]
+            if not strangers:
+                break
+            for pid in strangers:
+                try:
+                    linux.write(target, str(pid))
+                    moved += 1
+                except OSError as error:
+                    if error.errno != errno.ESRCH:
+                        raise
+        return moved
+
+    def _slurm_processes(self, path: str) -> list[int]:
+        top = f"{self.mount}/freezer{path}"
+        pids = _procs(top)
+        try:
+            with os.scandir(top) as entries:
+                steps = [entry.path for entry in entries if entry.name.startswith("step_")]
+        except OSError:
+            return pids
+        for step in steps:
+            for directory in linux.tree_of(step):
+                pids += _procs(directory)
+        return pids
+
+
+def _procs(directory: str) -> list[int]:
+    try:
+        return [int(pid) for pid in linux.read(f"{directory}/cgroup.procs").split()]
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return []
+        raise
+
+
+def _freeze(directory: str, state: str) -> None:
+    try:
+        linux.write(f"{directory}/freezer.state", state)
+    except OSError:
+        pass  # no such directory, or it goes away: the kill does not depend on it

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one program for people and units: `slurm-hooks VERB`. Errors become words here, one line each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from slurm_hooks import __version__
+from slurm_hooks.errors import HooksError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Each verb imports what it needs when it runs."""
+    top = argparse.ArgumentParser(
+        prog="slurm-hooks", description="Docker for Slurm jobs, without giving anyone Docker."
+    )
+    top.add_argument("--version", action="version", version=f"slurm-hooks {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=text, description=text, epilog=f"Example: {example}")
+
+    verb("prolog", "Slurm's Prolog: bound the job and open its record.", "slurm-hooks prolog   (called by slurmd)")
+    verb(
+        "task-prolog", "Slurm's TaskProlog: DOCKER_HOST for a task.", "slurm-hooks task-prolog   (called by slurmstepd)"
+    )
+    epilog = verb(
+        "epilog", "Slurm's Epilog, or by hand for a job: end what it left, look again.", "slurm-hooks epilog 4711"
+    )
+    epilog.add_argument("job", type=int, nargs="?", help="a job id; without it the environment that slurmd sets")
+    epilog.add_argument("--dry-run", action="store_true", help="print the operations, do nothing")
+    verb("broker", "Serve the Docker API to jobs (a systemd unit runs it).", "slurm-hooks broker")
+    report = verb("report", "What happened in a job, in order.", "slurm-hooks report 4711")
+    report.add_argument("job", type=int)
+    report.add_argument("--json", action="store_true", help="the events as JSON lines")
+    check = verb("check", "Is this node set up safely?", "slurm-hooks check")
+    check.add_argument("--json", action="store_true", help="the findings as JSON")
+    config = verb("config", "Validate the configuration and print what holds.", "slurm-hooks config")
+    config.add_argument("file", nargs="?", help="another file than /etc/slurm-hooks/slurm-hooks.toml: only validated")
+    config.add_argument("--json", action="store_true", help="on one line, as the hooks read it")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb; the exit status."""
+    wish = parser().parse_args(arguments)
+    try:
+        return run(wish)
+    except HooksError as error:
+        print(f"slurm-hooks: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # `slurm-hooks report 1 | head` is no error
+        return 0
+
+
+def run(wish: argparse.Namespace) -> int:
+    """Dispatch a parsed command line. Raises HooksError."""
+    match wish.verb:
+        case "prolog":
+            from slurm_hooks import prolog
+
+            return prolog.main()
+        case "task-prolog":
+            from slurm_hooks import task_prolog
+
+            return task_prolog.main()
+        case "epilog":
+            return _epilog(wish.job, dry_run=wish.dry_run)
+        case "broker":
+            from slurm_hooks.broker import server
+
+            return server.main()
+        case "report":
+            from slurm_hooks import report
+
+            return report.main(wish.job, as_json=wish.json)
+        case "check":
+            from slurm_hooks import check
+
+            return check.main(as_json=wish.json)
+    return _config(wish.file, as_json=wish.json)
+
+
+def _epilog(job_id: int | None, *, dry_run: bool) -> int:
+    from slurm_hooks import epilog, jobs
+
+    job = jobs.latest(job_id) if job_id is not None else epilog.job_of(os.environ)
+    if job is None:
+        raise HooksError(
+            f"job {job_id}", "no record of it on this node", "Its containers, if any, carry the label slurm-hooks.job."
+        )
+    if dry_run:
+        from slurm_hooks import teardown
+
+        for operation in teardown.plan(job):
+            print(operation)
+        return 0
+    return epilog.finish(job)
+
+
+def _config(file: str | None, *, as_json: bool) -> int:
+    import msgspec
+
+    from slurm_hooks import config
+
+    settings = config.load(file, keep=False) if file else config.load()
+    text = msgspec.json.encode(settings)
+    print(text.decode() if as_json else msgspec.json.format(text, indent=2).decode())
+    return 0

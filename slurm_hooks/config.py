@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site's configuration: one validator, and a JSON copy for the hooks.
+
+`/etc/slurm-hooks/slurm-hooks.toml` is decoded into closed, frozen structs by
+`load`. A hook cannot afford tomllib and msgspec on its healthy path, so `load`
+leaves a JSON copy in the run directory, stamped with the source's inode and
+mtime; `for_hooks` reads that copy, and has it made anew when the stamp differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from slurm_hooks import linux
+from slurm_hooks.errors import BadConfig
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from slurm_hooks.settings import Settings
+
+SOURCE = "/etc/slurm-hooks/slurm-hooks.toml"
+RUN = "/run/slurm-hooks"
+EVENTS = "/var/log/slurm-hooks/events.jsonl"
+PROGRAM = "/usr/bin/slurm-hooks"
+
+
+def stamp(source: str = SOURCE) -> list[int]:
+    """[inode, mtime in ns, size] of the source; zeros where the site has no file (defaults hold).
+
+    Raises:
+        BadConfig: the file is not root's alone to write. Root's hooks obey it, so it must be.
+    """
+    try:
+        facts = os.stat(source)
+    except FileNotFoundError:
+        return [0, 0, 0]
+    if facts.st_uid != 0 or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BadConfig(source, "others than root may write to it", f"Run: chown root {source}; chmod go-w {source}.")
+    return [facts.st_ino, facts.st_mtime_ns, facts.st_size]
+
+
+def load(source: str = SOURCE, run: str = RUN, *, keep: bool = True) -> Settings:
+    """Read and validate the configuration; leave the hooks' copy where `keep` and we may.
+
+    Raises:
+        BadConfig: names the file, the line or the path of the key, and the key.
+    """
+    import tomllib
+
+    import msgspec
+
+    from slurm_hooks.settings import Settings
+
+    seal = stamp(source)
+    try:
+        text = linux.read(source) if seal[0] else ""
+        settings = msgspec.convert(tomllib.loads(text), Settings)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(source, str(error)) from None
+    except msgspec.ValidationError as error:
+        raise BadConfig(source, str(error), "See slurm-hooks.toml in the documentation.") from None
+    except OSError as error:
+        raise BadConfig(source, os.strerror(error.errno or 0)) from None
+    if keep and os.geteuid() == 0:
+        try:
+            os.makedirs(run, 0o755, exist_ok=True)
+            linux.replace(
+                f"{run}/config.json",
+                json.dumps({"stamp": seal, "settings": msgspec.to_builtins(settings)}),
+            )
+        except OSError:
+            pass  # no copy: the next hook asks again, and the run directory's own fault is told elsewhere
+    return settings
+
+
+def for_hooks(source: str = SOURCE, run: str = RUN) -> dict[str, Any]:
+    """The settings as plain values, without msgspec where the copy is fresh.
+
+    Raises:
+        BadConfig: the configuration is broken.
+    """
+    seal = stamp(source)
+    try:
+        copy = json.loads(linux.read(f"{run}/config.json"))
+        if copy["stamp"] == seal:
+            settings: dict[str, Any] = copy["settings"]
+            return settings
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return _validated_elsewhere()
+
+
+def last_good(run: str = RUN) -> dict[str, Any] | None:
+    """The settings that held before the site's file broke, or None: limits must not fall with a typo."""
+    try:
+        settings: dict[str, Any] = json.loads(linux.read(f"{run}/config.json"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return settings
+
+
+def _validated_elsewhere() -> dict[str, Any]:
+    # A hook runs under -S and has no site-packages; the program that has them does the work, once a change.
+    import subprocess
+
+    done = subprocess.run(
+        [PROGRAM, "config", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={"LC_ALL": "C.UTF-8"},
+    )
+    if done.returncode != 0:
+        raise BadConfig(done.stderr.strip().removeprefix("slurm-hooks: ") or f"{PROGRAM} config failed")
+    settings: dict[str, Any] = json.loads(done.stdout)
+    return settings

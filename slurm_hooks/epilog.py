@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slurm's Epilog, as root, after the job's last process: close the job, tear down, look again, give the verdict.
+
+0: nothing of the job is left. 1: something could not be ended; the node drains,
+and the reason names it. Our own bug on a clean node is logged and is a 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from slurm_hooks import cgroups, config, events, jobs, linux
+from slurm_hooks.cgroups import slurm
+from slurm_hooks.errors import BadConfig, HooksError, NodeFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BROKER_SECONDS = 5.0  # how long a create that is under way may hold the job open
+EPILOG_SECONDS = 60.0  # how long an Epilog of the same job, already at work, is waited for
+SLURM_SECONDS = 3.0  # slurmstepd removes its cgroups after it stopped answering: a short race with us
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Run as Slurm runs it; `environ` is what slurmd hands over. The hook's exit status."""
+    try:
+        return finish(job_of(environ))
+    except HooksError as error:  # what Slurm handed over, or the node, is not as it must be: no job is known
+        events.record("epilog-failed", why=str(error))
+        print(f"slurm-hooks: {error}", file=sys.stderr)
+        return 0
+
+
+def job_of(environ: Mapping[str, str]) -> jobs.Job:
+    """The job's record, or, where no Prolog ran, what the environment says. Raises HooksError."""
+    name = jobs.key(
+        jobs.whole_number(environ, "SLURM_JOB_ID"),
+        jobs.whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0"),
+        linux.boot_id(),
+    )
+    try:
+        job = jobs.load(name)
+    except NodeFault as error:
+        events.record("record-damaged", why=str(error))
+        job = None
+    if job is None:
+        place = slurm.place_of(environ)
+        job = jobs.from_environment(environ, place.version, place.root, place.path)
+    return job
+
+
+def finish(job: jobs.Job) -> int:
+    """Close a job, end what it left and judge; the exit status. Raises nothing."""
+    began = time.monotonic()
+    try:
+        verdict, peaks = closed(job)
+    except Exception as error:  # our own bug: it must not drain a clean node, nor hide an unclean one
+        why = f"{type(error).__name__}: {error}"
+        events.record("epilog-bug", job=job.id, restart=job.restart, why=why)
+        pids = cgroups.of(job.version).processes(job.cgroup)
+        verdict, peaks = (f"slurm-hooks: job {job.id} left pids {pids[:5]}; bug: {why}" if pids else "clean"), {}
+    seconds = round(time.monotonic() - began, 3)
+    events.record("epilog", job=job.id, restart=job.restart, verdict=verdict, seconds=seconds, peaks=peaks)
+    if verdict == "clean":
+        print(f"slurm-hooks: job {job.id}: nothing left, {seconds:.3f} s")
+        return 0
+    drain(job, verdict)
+    print(verdict, file=sys.stderr)
+    return 1
+
+
+def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
+    """CLOSING, teardown, verdict, tombstone; ("clean" or the drain reason, the job's peaks)."""
+    recorded = os.path.isdir(jobs.directory(job.key))
+    lock = hold(job) if recorded else None
+    try:
+        now = jobs.load(job.key) if recorded else None
+        if now is not None:
+            job = now
+            if job.state == jobs.GONE and job.verdict == "clean":
+                return "clean", {}  # an Epilog before us (Slurm up to 25.11 may run it twice) has looked
+            job.state = jobs.CLOSING
+            jobs.store(job)
+        peaks = peaks_of(job)
+        verdict = torn_down(job)
+        if lock is not None and not lock.held:
+            verdict = f"slurm-hooks: job {job.id} ({job.user}): a container start hung in the broker; then: slurm-hooks epilog {job.id}"
+        if now is not None:
+            job.state, job.verdict, job.closed = jobs.GONE, verdict, time.time()
+            jobs.store(job)
+            if verdict == "clean":
+                forget_notes(job)
+        return verdict, peaks
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def hold(job: jobs.Job) -> linux.Locked:
+    """The job for ourselves. Not held past the deadline: dockerd hangs in a create; the job is closed all the same."""
+    lock = linux.Locked(jobs.directory(job.key), within=BROKER_SECONDS)
+    if not lock.held and (now := jobs.load(job.key)) is not None and now.state == jobs.CLOSING:
+        lock.release()
+        lock = linux.Locked(jobs.directory(job.key), within=EPILOG_SECONDS)
+    return lock
+
+
+def torn_down(job: jobs.Job) -> str:
+    """The cheap way for a job without containers, the whole way otherwise; "clean" or the reason."""
+    if not jobs.had_containers(job.key) and is_gone(job):
+        return "clean"
+    from slurm_hooks import teardown
+
+    try:
+        socket = config.for_hooks()["docker"]["socket"]
+    except BadConfig:
+        socket = (config.last_good() or {"docker": {"socket": "/run/slurm-hooks-docker/docker.sock"}})["docker"][
+            "socket"
+        ]
+    return teardown.verdict(job, socket)[0]
+
+
+def is_gone(job: jobs.Job) -> bool:
+    """Is the cgroup of a job without containers gone, or empty and then removed by us?"""
+    cgroup = cgroups.of(job.version)
+    own = cgroup.identity(linux.cgroup_lines(linux.read("/proc/self/cgroup")))
+    if own.startswith(f"{job.cgroup}/"):
+        return True  # PrologFlags=RunInJob: Slurm runs us in there, and removes it after us
+    deadline = time.monotonic() + SLURM_SECONDS
+    while cgroup.exists(job.cgroup):
+        if not cgroup.remove(job.root, job.cgroup):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def peaks_of(job: jobs.Job) -> dict[str, int]:
+    """High-water marks of the job: the kernel's now, or the broker's note from when a container ended."""
+    peaks = cgroups.of(job.version).peaks(job.cgroup)
+    try:
+        noted = json.loads(linux.read(f"{jobs.directory(job.key)}/ops/peaks"))
+    except (OSError, ValueError):
+        return peaks
+    return {name: max(peaks.get(name, 0), int(noted.get(name, 0))) for name in {*peaks, *noted}}
+
+
+def forget_notes(job: jobs.Job) -> None:
+    """The broker's notes of a clean job: only the tombstone stays."""
+    for part in ("containers", "ops"):
+        directory = f"{jobs.directory(job.key)}/{part}"
+        for name in os.listdir(directory):
+            os.unlink(f"{directory}/{name}")
+
+
+def drain(job: jobs.Job, why: str) -> None:
+    """Drain the node with our reason, before our exit status has slurmd drain it with "Epilog error"."""
+    from slurm_hooks import controller
+
+    try:
+        controller.connect().drain(job.node, why)
+    except HooksError as error:
+        events.record("drain-failed", job=job.id, restart=job.restart, why=str(error))
+    else:
+        events.record("drain", job=job.id, restart=job.restart, node=job.node, why=why)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors of slurm-hooks: raised deep, turned into words in one place.
+
+Each says three things, and prints as one line: what went wrong, why, and what
+to do. Hooks print `str(error)`; the broker sends it as Docker's error message.
+"""
+
+from __future__ import annotations
+
+
+class HooksError(Exception):
+    """Anything that we can explain. `str()` is the one line that a person sees."""
+
+    http_status = 500
+
+    def __init__(self, what: str, why: str = "", todo: str = "") -> None:
+        super().__init__(what, why, todo)
+        self.what, self.why, self.todo = what, why, todo
+
+    def __str__(self) -> str:
+        line = f"{self.what}: {self.why}" if self.why else self.what
+        if self.todo:
+            line = f"{line.rstrip('.')}. {self.todo}"
+        # A user's text may be part of it; control characters must not forge a second line in a log.
+        return "".join(c if c.isprintable() else "?" for c in line)
+
+
+class BadEnvironment(HooksError):
+    """What Slurm handed to a hook is missing or is not what it should be."""
+
+
+class BadConfig(HooksError):
+    """The site's configuration file cannot be used. Containers stay off; jobs go on."""
+
+    http_status = 503
+
+
+class NodeFault(HooksError):
+    """The node is not as it must be: a cgroup, the run directory or dockerd."""
+
+    http_status = 503
+
+
+class BadRequest(HooksError):
+    """The bytes on the socket are not a request that a Docker client makes."""
+
+    http_status = 400
+
+
+class Refused(HooksError):
+    """The request is understood, and the policy says no."""
+
+    http_status = 403
+
+
+class NotFound(HooksError):
+    """No such container, exec or image: the words are moby's, and alike for "not yours"."""
+
+    http_status = 404
+
+
+class Conflict(HooksError):
+    """Not now: the job is ending, or a name is taken."""
+
+    http_status = 409

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job and its record in the run directory: OPEN → CLOSING → gone.
+
+    /run/slurm-hooks/jobs/<id>-<restart>-<boot>/
+        job                  written by hooks only: the whole truth about the job, one JSON object
+        containers/<nonce>   written by the broker only, before dockerd hears of the container
+        ops/<name>           written by the broker only: what it did once for the job
+
+The key holds job id, restart count and boot, so a late second Epilog never
+touches a requeued job. Who decides about a job holds flock() on its directory:
+the broker shared, from decision to verified start; the Epilog alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+
+from slurm_hooks import config, linux
+from slurm_hooks.errors import BadEnvironment, NodeFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+OPEN, CLOSING, GONE = "open", "closing", "gone"
+TOMBSTONE_SECONDS = 86_400  # a verdict is kept for a day
+
+
+class Job:
+    """A job as the Prolog registered it. `cgroup` is relative to the mount point."""
+
+    __slots__ = (
+        "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "state", "opened", "closed",
+        "version", "root", "cgroup", "pids", "effective", "verdict",
+    )  # fmt: skip
+
+    id: int
+    restart: int
+    boot: str
+    uid: int
+    gid: int
+    user: str
+    partition: str
+    node: str
+    state: str
+    opened: float  # seconds since 1970
+    closed: float
+    version: int  # of the cgroup hierarchy
+    root: str  # Slurm's own cgroup above the job's
+    cgroup: str
+    pids: int  # the job's own pids.max; 0: none could be set
+    effective: int  # the smallest pids.max from here to the root
+    verdict: str  # "" until the Epilog gave one; "clean", or the reason why not
+
+    def __init__(self, **values: Any) -> None:
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+    @property
+    def key(self) -> str:
+        """The record's directory name."""
+        return key(self.id, self.restart, self.boot)
+
+    def to_json(self) -> str:
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+
+def key(job: int, restart: int, boot: str) -> str:
+    """The name of a record; 8 characters of the boot id are enough to tell boots apart."""
+    return f"{job}-{restart}-{boot[:8]}"
+
+
+def whole_number(environ: Mapping[str, str], name: str, default: str | None = None) -> int:
+    """A number that Slurm put into a hook's environment. Raises BadEnvironment."""
+    text = environ.get(name, default)
+    if text is None:
+        raise BadEnvironment(name, "not set", "Hooks are called by slurmd.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise BadEnvironment(name, f"not a number: {text[:40]!r}")
+    return int(text)
+
+
+def word(environ: Mapping[str, str], name: str, default: str = "") -> str:
+    """A name (user, node, partition, SLUID) from a hook's environment: no path, no space. Raises BadEnvironment."""
+    text = environ.get(name, default)
+    if len(text) > 255 or any(not (c.isalnum() or c in "._@+-$") for c in text) or text.startswith("."):
+        raise BadEnvironment(name, f"not a name: {text[:40]!r}")
+    return text
+
+
+def from_environment(environ: Mapping[str, str], version: int, root: str, cgroup: str) -> Job:
+    """The job that slurmd's environment describes, OPEN, its cgroup as found, no limit noted. Raises BadEnvironment."""
+    uid = whole_number(environ, "SLURM_JOB_UID")
+    return Job(
+        id=whole_number(environ, "SLURM_JOB_ID"),
+        restart=whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0"),
+        boot=linux.boot_id(),
+        uid=uid,
+        gid=whole_number(environ, "SLURM_JOB_GID"),
+        user=word(environ, "SLURM_JOB_USER", str(uid)),  # a uid without a passwd entry has no name
+        partition=word(environ, "SLURM_JOB_PARTITION"),
+        node=word(environ, "SLURMD_NODENAME"),
+        state=OPEN,
+        opened=time.time(),
+        closed=0.0,
+        version=version,
+        root=root,
+        cgroup=cgroup,
+        pids=0,
+        effective=0,
+        verdict="",
+    )
+
+
+def directory(of_key: str, run: str = config.RUN) -> str:
+    """The record's directory."""
+    return f"{run}/jobs/{of_key}"
+
+
+def create(job: Job, run: str = config.RUN) -> None:
+    """Open the job's record. Idempotent: a Prolog that runs twice for one start finds its own.
+
+    Raises:
+        NodeFault: the run directory cannot be written.
+    """
+    top = directory(job.key, run)
+    try:
+        os.makedirs(f"{run}/jobs", 0o755, exist_ok=True)
+        os.chmod(f"{run}/jobs", 0o700)  # records are root's to read: they name what a job runs
+        for path in (top, f"{top}/containers", f"{top}/ops"):
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+        store(job, run)
+    except OSError as error:
+        raise NodeFault(top, f"the job's record cannot be written ({error.strerror})") from None
+
+
+def store(job: Job, run: str = config.RUN) -> None:
+    """Write `job` anew, whole. Hooks only. Raises OSError."""
+    linux.replace(f"{directory(job.key, run)}/job", job.to_json())
+
+
+def load(of_key: str, run: str = config.RUN) -> Job | None:
+    """The record of that key; None where there is none. Raises NodeFault where it is damaged."""
+    path = f"{directory(of_key, run)}/job"
+    try:
+        return Job(**json.loads(linux.read(path)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NodeFault(path, f"the job's record cannot be read ({error})") from None
+
+
+def keys(run: str = config.RUN) -> list[str]:
+    """The keys of all records."""
+    try:
+        return sorted(os.listdir(f"{run}/jobs"))
+    except FileNotFoundError:
+        return []
+
+
+def everyone(run: str = config.RUN) -> list[Job]:
+    """All records that can be read; a damaged one is the Epilog's to tell about."""
+    found = []
+    for name in keys(run):
+        try:
+            job = load(name, run)
+        except NodeFault:
+            continue
+        if job is not None:
+            found.append(job)
+    return found
+
+
+def latest(job_id: int, run: str = config.RUN) -> Job | None:
+    """The newest record of a job id, for a person who names only that."""
+    mine = [job for job in everyone(run) if job.id == job_id]
+    return max(mine, key=lambda job: (job.opened, job.restart), default=None)
+
+
+def had_containers(of_key: str, run: str = config.RUN) -> bool:
+    """Did the broker ever begin a container for the job? Its own notes stay until the Epilog is through."""
+    try:
+        return bool(os.listdir(f"{directory(of_key, run)}/containers"))
+    except FileNotFoundError:
+        return False
+
+
+def forget(of_key: str, run: str = config.RUN) -> None:
+    """Remove a record. Raises OSError other than "not there"."""
+    top = directory(of_key, run)
+    for path in linux.tree_of(top):
+        try:
+            for name in os.listdir(path):
+                if not os.path.isdir(f"{path}/{name}"):
+                    os.unlink(f"{path}/{name}")
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+
+def sweep(run: str = config.RUN) -> None:
+    """Forget the tombstones that are older than a day."""
+    for job in everyone(run):
+        if job.state == GONE and job.verdict == "clean" and time.time() - job.closed > TOMBSTONE_SECONDS:
+            forget(job.key, run)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The security policy, one file a knob; this table is its contents. Pure.
+
+`decide` hands each unit of a request to the knob that owns it; a unit that
+nobody owns is refused. The request that dockerd gets is built from the knobs'
+answers alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slurm_hooks.broker.model import Create, Units, flag, units
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs import (
+    apparmor,
+    capabilities,
+    cgroup,
+    devices,
+    identity,
+    images,
+    lifetime,
+    logs,
+    mounts,
+    namespaces,
+    network,
+    pids,
+    proc,
+    process,
+    resources,
+    rootfs,
+    seccomp,
+)
+from slurm_hooks.knobs.contract import JobFacts, Knob, Seen, Stage
+from slurm_hooks.settings import Settings
+
+KNOBS: dict[str, Knob] = {
+    "identity": identity,
+    "capabilities": capabilities,
+    "seccomp": seccomp,
+    "apparmor": apparmor,
+    "namespaces": namespaces,
+    "network": network,
+    "cgroup": cgroup,
+    "pids": pids,
+    "resources": resources,
+    "devices": devices,
+    "mounts": mounts,
+    "rootfs": rootfs,
+    "proc": proc,
+    "images": images,
+    "process": process,
+    "logs": logs,
+    "lifetime": lifetime,
+}
+OWNERS: dict[str, str] = {unit: name for name, knob in KNOBS.items() for unit in knob.OWNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What dockerd will be asked: fields by unit name, and the bind mounts still to be staged."""
+
+    fields: dict[str, Any]
+    stages: tuple[Stage, ...]
+
+    def body(self, staged: dict[str, str]) -> dict[str, Any]:
+        """The create body; `staged` maps each stage's target to the path that dockerd is given for it."""
+        fields = dict(self.fields)
+        if fields["HostConfig.ReadonlyRootfs"]:
+            taken = {stage.target for stage in self.stages} | set(fields["HostConfig.Tmpfs"])
+            fields["HostConfig.Tmpfs"] = {**rootfs.scratch(taken), **fields["HostConfig.Tmpfs"]}
+        fields["HostConfig.Mounts"] = [
+            {
+                "Type": "bind",
+                "Source": staged[stage.target],
+                "Target": stage.target,
+                "ReadOnly": stage.readonly,
+                "BindOptions": {"Propagation": "rprivate"},
+            }
+            for stage in self.stages
+        ]
+        return _assembled(fields)
+
+
+def decide(create: Create, job: JobFacts, site: Settings) -> Decision:
+    """Apply the whole policy to a create request. Raises Refused, naming the flag, the rule and the way round."""
+    asked = units(create)
+    for unit in asked:
+        if unit not in OWNERS:
+            raise Refused(flag(unit), "not offered in a job's container", "Leave it out.")
+    fields: dict[str, Any] = {}
+    stages: tuple[Stage, ...] = ()
+    for knob in KNOBS.values():
+        own: Units = {unit: value for unit, value in asked.items() if unit in knob.OWNS}
+        answer = knob.confine(own, job, site)
+        fields.update(answer.fields)
+        stages += answer.stages
+    return Decision(fields, stages)
+
+
+def verify(seen: Seen, job: JobFacts, asked: dict[str, Any]) -> list[str]:
+    """All that differs between a running container and what was asked for it."""
+    return [f"{name}: {wrong}" for name, knob in KNOBS.items() for wrong in knob.verify(seen, job, asked)]
+
+
+def _assembled(fields: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"HostConfig": {}}
+    options = []
+    for unit, value in fields.items():
+        name, _, tag = unit.partition(":")
+        if name == "HostConfig.SecurityOpt":
+            options.append(f"{tag}={value}")
+        elif name.startswith("HostConfig."):
+            body["HostConfig"][name.removeprefix("HostConfig.")] = value
+        else:
+            body[name] = value
+    body["HostConfig"]["SecurityOpt"] = options
+    return body

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No capability, and no way to gain one.
+
+Stops: every power of root that a setuid file or an image could bring back: the
+bounding set is empty and no-new-privileges is on.
+Costs: sudo, ping, mount and the like do not work inside.
+Docker: --cap-drop=ALL, --security-opt no-new-privileges; --privileged and --cap-add.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+NO_NEW_PRIVILEGES = "HostConfig.SecurityOpt:no-new-privileges"
+OWNS = ("HostConfig.Privileged", "HostConfig.CapAdd", "HostConfig.CapDrop", NO_NEW_PRIVILEGES)
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    if "HostConfig.Privileged" in units:
+        raise Refused(
+            "--privileged",
+            "a job's container has no privilege over the node",
+            "Leave it out; most programs do not need it.",
+        )
+    if "HostConfig.CapAdd" in units:
+        names = ",".join(units["HostConfig.CapAdd"])
+        raise Refused(f"--cap-add {names}", "a job's container has no capabilities", "Leave it out.")
+    if units.get(NO_NEW_PRIVILEGES, "true") != "true":
+        raise Refused("--security-opt no-new-privileges=false", "it is always on", "Leave it out.")
+    return Confinement({"HostConfig.CapDrop": ["ALL"], "HostConfig.Privileged": False, NO_NEW_PRIVILEGES: "true"})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    wrong = [
+        f"{name} is {seen.status[name]}, not empty"
+        for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+        if int(seen.status[name], 16) != 0
+    ]
+    if seen.status["NoNewPrivs"] != "1":
+        wrong.append("no-new-privileges is off")
+    return wrong

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container's cgroup lies below the job's own, and it sees no other.
+
+Stops: a container that outgrows or outlives its job: Slurm's memory, CPU and our
+pids limits of the job hold for it, and the Epilog finds it.
+Costs: sacct does not count it (Slurm reads task cgroups only); `slurm-hooks report` does.
+Docker: --cgroup-parent, --cgroupns. `--cgroupns=host` would strip nsdelegate from
+the whole node's cgroup mount (seen with runc 1.1.15 and 1.3.6), so it is never sent.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+OWNS = ("HostConfig.CgroupParent", "HostConfig.CgroupnsMode")
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    if "HostConfig.CgroupParent" in units:
+        parent = units["HostConfig.CgroupParent"]
+        raise Refused(f"--cgroup-parent={parent}", "a job's container lies below the job's own cgroup", "Leave it out.")
+    if units.get("HostConfig.CgroupnsMode", "private") != "private":
+        raise Refused("--cgroupns=host", "a job's container sees its own cgroup only", "Leave it out.")
+    return Confinement({"HostConfig.CgroupParent": job.cgroup, "HostConfig.CgroupnsMode": "private"})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    parent = seen.cgroup.rpartition("/")[0]
+    return [] if parent == job.cgroup else [f"its cgroup is {seen.cgroup}, not below {job.cgroup}"]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a knob is: the names it owns, and what it says in each of its moments. Pure.
+
+A knob touches nothing. `confine` turns the units that it owns into fields of
+our own request and into stages for the broker to make; `verify` compares what
+the kernel says of the running container with what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from slurm_hooks.settings import Settings
+
+Units = Mapping[str, Any]
+
+
+class Mount(Protocol):
+    """A line of mountinfo, as linux.mounts_of gives it."""
+
+    @property
+    def point(self) -> str:
+        """Where it is mounted."""
+
+    @property
+    def options(self) -> str:
+        """Per-mount options, by commas."""
+
+    @property
+    def what(self) -> tuple[str, str]:
+        """(device, root): what is mounted, wherever it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """The asker, as the kernel and the job's record have it."""
+
+    key: str
+    id: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]  # supplementary, of the asking process
+    cgroup: str  # the job's, relative to the mount point
+    nonce: str  # of the container that is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A bind mount to be made: `source` resolved as the user, then judged on what was really opened."""
+
+    source: str
+    target: str
+    readonly: bool
+    denied: tuple[str, ...]  # the site's own refused prefixes
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """A knob's answer: fields of the new request by unit name, and stages."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The kernel's facts about a container's first process, read once after start."""
+
+    pid: int
+    status: Mapping[str, str]  # /proc/<pid>/status
+    cgroup: str  # its path, relative to the mount point; of the pids hierarchy on v1
+    pids_max: str  # of that cgroup, as the file has it
+    namespaces: Mapping[str, str]  # pid, net, ipc, mnt, uts → "net:[4026531840]"
+    host_namespaces: Mapping[str, str]
+    label: str  # /proc/<pid>/attr/current; "" without an LSM
+    lsm: str  # "apparmor", "selinux" or ""
+    mounts: tuple[Mount, ...]
+    staged: Mapping[str, Mount]  # by target: the stage as the host has it
+
+
+class Knob(Protocol):
+    """A module of knobs/."""
+
+    @property
+    def OWNS(self) -> tuple[str, ...]:
+        """Unit names, a constant of the module."""
+
+    def confine(self, units: Units, job: JobFacts, site: Settings) -> Confinement:
+        """The units that it owns (non-zero ones only) → fields. Raises Refused."""
+
+    def verify(self, seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+        """What differs between the kernel's facts and the fields that were sent; empty: all holds."""
+
+
+def nothing_to_see(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    """`verify` of a knob whose effect has no trace in the kernel, or is seen by another knob."""
+    return []

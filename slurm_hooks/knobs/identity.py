@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who the container's processes are: the job's uid and gid, always both.
+
+Stops: root in a container, which is root on the node; files of others.
+Costs: images that want root at run time do not work.
+Docker: --user, --group-add. With an explicit gid dockerd ignores the image's own
+/etc/group, so an image cannot give a group (moby GetExecUser). The supplementary
+groups are those of the asking process, as the kernel has them.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+OWNS = ("User", "HostConfig.GroupAdd")
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    own = (str(job.uid), f"{job.uid}:{job.gid}")
+    if units.get("User", own[0]) not in own:
+        raise Refused(
+            f"--user {units['User']}", f"a job's container runs as the job's own user, {own[1]}", "Leave --user out."
+        )
+    allowed = {str(group) for group in (job.gid, *job.groups)}
+    for group in units.get("HostConfig.GroupAdd", []):
+        if group not in allowed:
+            raise Refused(
+                f"--group-add {group}", "not a group of the job's user", "Give a numeric group that `id` lists."
+            )
+    groups = [str(group) for group in job.groups if group != job.gid]
+    return Confinement({"User": own[1], "HostConfig.GroupAdd": groups})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    uids, gids = seen.status["Uid"].split(), seen.status["Gid"].split()
+    wrong = []
+    if uids != [str(job.uid)] * 4:
+        wrong.append(f"uid is {' '.join(uids)}, not {job.uid}")
+    if gids != [str(job.gid)] * 4:
+        wrong.append(f"gid is {' '.join(gids)}, not {job.gid}")
+    extra = {int(group) for group in seen.status["Groups"].split()} - {job.gid, *job.groups}
+    if extra:
+        wrong.append(f"groups {sorted(extra)} are not the job's")
+    return wrong

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs: a json file of bounded size.
+
+Stops: a container that fills the node's disk by printing, and log drivers that
+make the daemon open connections as root.
+Costs: `docker logs` forgets what is older than the bound (container.log_megabytes).
+Docker: --log-driver; `none` may be asked for, and docker-py reads output only from json-file.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
+from slurm_hooks.settings import Settings
+
+UNIT = "HostConfig.LogConfig"
+OWNS = (UNIT,)
+
+verify = nothing_to_see
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    wish = units.get(UNIT, {})
+    if set(wish) - {"Type", "Config"} or wish.get("Type") not in (None, "", "none", "json-file") or wish.get("Config"):
+        raise Refused(
+            "--log-driver, --log-opt", "logs are kept by the node, in a file of bounded size", "Leave them out."
+        )
+    if wish.get("Type") == "none":
+        return Confinement({UNIT: {"Type": "none", "Config": {}}})
+    half = max(1, site.container.log_megabytes * 1024 // 2)
+    return Confinement({UNIT: {"Type": "json-file", "Config": {"max-size": f"{half}k", "max-file": "2"}}})

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No network: a namespace of its own with loopback alone.
+
+Stops: data that leaves the cluster's private network, attacks on the node's and
+neighbours' services, metadata addresses.
+Costs: nothing inside can download; fetch before, in the job script.
+Docker: --network; ports, links, DNS and extra hosts need one, so they are refused.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+OWNS = ("HostConfig.NetworkMode", "NetworkingConfig", "NetworkDisabled", "ExposedPorts")
+# `default` is what the CLI sends when nothing was typed, `bridge` what older clients send for the same.
+NONE = ("none", "default", "bridge")
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    mode = units.get("HostConfig.NetworkMode", "none")
+    if mode not in NONE:
+        raise Refused(
+            f"--network {mode}", "a job's container has no network but its own loopback",
+            "Leave it out, and do in the job script what needs the network.",
+        )  # fmt: skip
+    endpoints = (units.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    if set(units.get("NetworkingConfig", {})) - {"EndpointsConfig"} or set(endpoints) - set(NONE):
+        raise Refused("--network", "a job's container joins no network", "Leave it out.")
+    for name, settings in endpoints.items():
+        if any((settings or {}).values()):
+            raise Refused(
+                f"--network {name}", "addresses and aliases need a network", "Leave --ip and --network-alias out."
+            )
+    # NetworkDisabled and ExposedPorts are dropped: without a network they change nothing.
+    return Confinement({"HostConfig.NetworkMode": "none"})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    return ["it shares the node's network"] if seen.namespaces["net"] == seen.host_namespaces["net"] else []

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bound on the container's processes and threads.
+
+Stops: a fork bomb that eats the job's own limit, so that the job script can still
+end it. The job's limit, set by the Prolog, stops it at the node's door.
+Costs: nothing. Docker: --pids-limit; 0, negative and none all mean "unlimited" there, so a number is always sent.
+dockerd drops the limit with a warning where the controller is missing: verify reads it back.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+UNIT = "HostConfig.PidsLimit"
+OWNS = (UNIT,)
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    most = site.container.pids
+    wish = units.get(UNIT, most)
+    if wish < 0 or wish > most:
+        raise Refused(f"--pids-limit {wish}", f"a container may have {most} processes here", f"Ask for 1 to {most}.")
+    return Confinement({UNIT: wish})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    return [] if seen.pids_max == str(asked[UNIT]) else [f"pids.max is {seen.pids_max}, not {asked[UNIT]}"]

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of /proc and /sys is masked or read-only inside: moby's newest lists, whatever this dockerd would send.
+
+Stops: reading the node's keys, timers, power meters (side channels); writing sysctls.
+Costs: a few tools show less. Docker: --security-opt systempaths=unconfined, refused.
+Source: moby daemon/pkg/oci/defaults.go of v28.5; runc passes over paths that the kernel lacks.
+"""
+
+from __future__ import annotations
+
+from slurm_hooks.errors import Refused
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.settings import Settings
+
+MASKED, READONLY = "HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"
+OWNS = (MASKED, READONLY)
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)  # fmt: skip
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    if MASKED in units or READONLY in units:
+        raise Refused("--security-opt systempaths=unconfined", "/proc and /sys stay masked", "Leave it out.")
+    return Confinement({MASKED: list(MASKED_PATHS), READONLY: list(READONLY_PATHS)})
+
+
+def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
+    # /proc/kcore stands for the list: every kernel that runs containers has it.
+    return [] if any(mount.point == "/proc/kcore" for mount in seen.mounts) else ["/proc/kcore is not masked"]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slurm's Prolog, as root, before the job's first process: find the job's cgroup, bound its pids, open the job.
+
+Fail closed for containers, open for jobs: where anything of ours is broken the
+job gets no record, so no container starts in it, and the Prolog still returns
+0. A Prolog that fails would drain the node and hold the job (slurm.conf(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from slurm_hooks import cgroups, config, events, jobs, linux
+from slurm_hooks.cgroups import limits, slurm
+from slurm_hooks.errors import BadConfig, HooksError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Run as Slurm runs it; `environ` is what slurmd hands over. Always 0 (see above)."""
+    try:
+        job = opened(environ)
+    except HooksError as error:
+        complain(environ, str(error))
+    except Exception as error:  # our own bug: it is told in our log, never in a job
+        complain(environ, f"a bug of slurm-hooks: {type(error).__name__}: {error}")
+    else:
+        print(f"slurm-hooks: job {job.id}: {job.cgroup}: pids.max {job.pids}, in force {job.effective}")
+    return 0
+
+
+def complain(environ: Mapping[str, str], text: str) -> None:
+    """One line for slurmd's log and one event."""
+    number = environ.get("SLURM_JOB_ID", "")
+    events.record("prolog-failed", job=int(number) if number.isascii() and number.isdigit() else 0, why=text)
+    print(f"slurm-hooks: no containers in job {number[:20]!r}: {text}", file=sys.stderr)
+
+
+def opened(environ: Mapping[str, str]) -> jobs.Job:
+    """Bound the job and open its record. Raises HooksError."""
+    broken: BadConfig | None = None
+    settings: dict[str, Any] | None
+    try:
+        settings = config.for_hooks()
+    except BadConfig as error:
+        broken, settings = error, config.last_good()
+        if settings is None:
+            raise
+    place = slurm.place_of(environ)
+    job = jobs.from_environment(environ, place.version, place.root, place.path)
+    job.pids, job.effective, why = bounded(cgroups.of(place.version), place, settings, job.partition)
+    if broken:
+        raise broken  # the limit of the last good configuration holds; containers stay off
+    jobs.create(job)
+    events.record(
+        "prolog", job=job.id, restart=job.restart, user=job.user, uid=job.uid, cgroup=job.cgroup,
+        version=job.version, pids=job.pids, effective=job.effective, why=why,
+    )  # fmt: skip
+    return job
+
+
+def bounded(
+    cgroup: cgroups.Hierarchy, place: slurm.Place, settings: dict[str, Any], partition: str
+) -> tuple[int, int, str]:
+    """Make the job's cgroup and set its pids.max; (pids.max, the limit in force, why both). Raises HooksError."""
+    limit, reserve, why = limits.chosen(settings["job"], settings["partition"], partition)
+    cgroup.make(place.root, place.path)
+    ceiling = int(linux.read("/proc/sys/kernel/pid_max"))
+    above, whose = limits.lowest(cgroup.pids_max(place.path.rpartition("/")[0]), ceiling)
+    pids = min(limit + reserve, above)
+    cgroup.set_pids_max(place.path, pids)
+    why = f"{limit} by {why} + {reserve} for Slurm's own"
+    if pids == above:
+        why += f", held down to {above} by {whose}"
+    return pids, min(pids, above), why

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`slurm-hooks report JOB`: what happened in a job, in order, from the events."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from slurm_hooks import events
+from slurm_hooks.errors import HooksError
+
+
+def main(job: int, *, as_json: bool) -> int:
+    """Print the report. Raises HooksError where nothing is known of the job."""
+    found = sorted(events.read(job=job), key=lambda event: event["time"])
+    if not found:
+        raise HooksError(f"job {job}", "no event of it on this node", "Ask the node that ran it: scontrol show job.")
+    for event in found:
+        print(json.dumps(event) if as_json else line(event))
+    return 0
+
+
+def line(event: dict[str, Any]) -> str:
+    """An event as a person reads it."""
+    clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    return f"{clock}  {event['event']:<10} {words(event)}"
+
+
+def words(event: dict[str, Any]) -> str:
+    """What an event says, by its kind; an unknown kind is shown with all its facts."""
+    match event["event"]:
+        case "prolog":
+            return (
+                f"job of {event['user']}: {event['cgroup']}, pids.max {event['pids']}, in force {event['effective']} "
+                f"({event['why']})"
+            )
+        case "create":
+            mounts = f", mounts {' '.join(event['mounts'])}" if event["mounts"] else ""
+            return f"container {event['container']} of {event['image']}, pids limit {event['pids']}{mounts}"
+        case "start":
+            return f"container {event['container']}: read back from the kernel: {event['read_back']}"
+        case "end":
+            return f"container {event['container']}: exit {event['exit']}{_died(event['exit'])}{_peaks(event)}"
+        case "exec":
+            return f"container {event['container']}: {event['command']}"
+        case "refused":
+            return str(event["why"])
+        case "epilog":
+            return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
+        case "left":
+            return f"{event['kind']}: {event['what']} ({event['evidence']})"
+    facts = {key: value for key, value in event.items() if key not in ("time", "event", "job", "restart")}
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def _died(status: int) -> str:
+    return f" (signal {status - 128})" if status > 128 else ""
+
+
+def _peaks(event: dict[str, Any]) -> str:
+    peaks = event.get("peaks") or {}
+    said = []
+    if "pids" in peaks:
+        said.append(f"{peaks['pids']} processes")
+    if "memory" in peaks:
+        said.append(f"{peaks['memory'] / 2**20:.0f} MiB")
+    return f"; the job's peak so far: {', '.join(said)}" if said else ""

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages: bind sources resolved as the user, and mounted by descriptor where only root gets.
+
+    /run/slurm-hooks/stage/<job key>/<nonce>/<n>      a directory or a file, mounted on
+
+dockerd is given these paths and never the user's, so nothing that the user
+swaps afterwards changes what is mounted. Runs in a helper process of one
+thread (setns(2) asks for that), with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from slurm_hooks import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFREG: "file",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
+
+
+class Views:
+    """The host's mount namespace and the asker's; the same one unless Slurm gave the job its own.
+
+    Raises PermissionError where the asker's belongs to another user namespace: a user made it,
+    and could show us whatever they like under any name.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._fds = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._host = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._asker = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        if linux.user_namespace_of_mounts(pid) != linux.user_namespace_of_mounts(1):
+            raise PermissionError("the asking process is in a mount namespace that a user made")
+
+    def enter_asker(self) -> None:
+        """From here on paths are the asker's."""
+        linux.setns(self._asker, linux.CLONE_NEWNS)
+
+    def enter_host(self) -> None:
+        """From here on paths are the host's, where dockerd sees them."""
+        linux.setns(self._host, linux.CLONE_NEWNS)
+
+    def real_path(self, fd: int) -> str:
+        """The path of what `fd` is, in the namespace where we are. Works where /proc is another's."""
+        return os.readlink(str(fd), dir_fd=self._fds)
+
+
+def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> int:
+    """An O_PATH descriptor of `path`, walked with the rights of the user. Raises OSError.
+
+    Only the effective ids change: real and saved ones stay root's, so the user's processes can neither signal
+    nor trace us meanwhile (kill(2), ptrace(2)). Capabilities leave the effective set with the uid.
+    """
+    os.setgroups(list(groups))
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        return linux.openat2(path, os.O_PATH, linux.RESOLVE_NO_MAGICLINKS)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups([])
+
+
+def kind_of(fd: int) -> str:
+    """directory, file, socket, pipe or device."""
+    return KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode), "thing of an unknown kind")
+
+
+def detached(fd: int, *, readonly: bool) -> int:
+    """A detached copy of what `fd` is, with all mounts below it, nosuid and nodev. Raises OSError."""
+    tree = linux.open_tree(fd, linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH | linux.AT_RECURSIVE)
+    attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+    if readonly:
+        attributes |= linux.MOUNT_ATTR_RDONLY
+    linux.mount_setattr(tree, linux.AT_EMPTY_PATH | linux.AT_RECURSIVE, attributes)
+    return tree
+
+
+def put(tree: int, place: str, kind: str) -> None:
+    """Mount a detached tree on `place`, below a directory that only root may enter. Raises OSError."""
+    os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+    if kind == "directory":
+        os.mkdir(place, 0o700)
+    else:
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    target = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        linux.move_mount(tree, target)
+    finally:
+        os.close(target)
+
+
+def remove(top: str) -> None:
+    """Unmount and remove a stage, or all stages of a job. Idempotent, raises nothing.
+
+    Never recursive: rmdir and unlink refuse what is still mounted on or not empty, so a user's file is
+    never reached. MNT_DETACH, as the file system behind may hang.
+    """
+    for mount in reversed(linux.mounts_of("self")):
+        if mount.point.startswith(f"{top}/"):
+            try:
+                linux.umount2(mount.point, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+            except OSError:
+                pass
+    mounted = {mount.point for mount in linux.mounts_of("self")}
+    for directory in (*_below(top), top):
+        for place in _below(directory, directories=False):
+            if place not in mounted:
+                _try(os.unlink, place)
+        for place in _below(directory):
+            _try(os.rmdir, place)
+    _try(os.rmdir, top)
+
+
+def _below(directory: str, *, directories: bool = True) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [e.path for e in entries if e.is_dir(follow_symlinks=False) == directories]
+    except OSError:
+        return []
+
+
+def _try(operation: Callable[[str], None], path: str) -> None:
+    try:
+        operation(path)
+    except OSError:
+        pass

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slurm's TaskProlog, as the user, in the task's cgroup: tell the job where its Docker is.
+
+slurmstepd reads our standard output: `export NAME=value` sets a variable of the
+task, `print …` writes to the job's own output (slurm.conf(5), TaskProlog). The
+environment is the user's, so nothing here is a boundary; it is a courtesy, and
+it never fails a task.
+"""
+
+from __future__ import annotations
+
+import _socket  # the socket module's own core: `socket` would add enum and selectors, 4 ms a task
+import os
+
+SOCKET = "/run/slurm-hooks/docker.sock"
+SECONDS = 0.5  # a broker that hangs costs a task this much, once
+
+
+def main() -> int:
+    """Print for slurmstepd; always 0."""
+    print(f"export DOCKER_HOST=unix://{SOCKET}")
+    try:
+        status, text = join()
+    except OSError as error:
+        status, text = 0, f"the broker does not answer ({error.strerror or error})"
+    if status != 200 and is_first_task():
+        text = f"slurm-hooks: no containers in this job: {text}"
+    elif status != 200:
+        text = ""
+    for line in text.splitlines():
+        print(f"print {line}")
+    return 0
+
+
+def join() -> tuple[int, str]:
+    """Ask the broker to bring this task under the job's pids limit; (HTTP status, a line for the user or "").
+
+    The broker sees by the kernel who asks. It gives the line once a job. Raises OSError.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(SECONDS)
+        connection.connect(SOCKET)
+        connection.send(b"POST /slurm-hooks/join HTTP/1.1\r\nHost: slurm-hooks\r\nContent-Length: 0\r\n\r\n")
+        answer = b""
+        while not _whole(answer):
+            part = connection.recv(4096)
+            if not part:
+                break
+            answer += part
+    finally:
+        connection.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(b" ", 2)
+    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    return status, body.decode("utf-8", "replace")
+
+
+def _whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return len(body) >= int(line[15:])
+    return True
+
+
+def is_first_task() -> bool:
+    """The batch step's task, or task 0 of a step, on the job's first node."""
+    return os.environ.get("SLURM_PROCID", "0") == "0" and os.environ.get("SLURM_NODEID", "0") == "0"
