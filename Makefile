@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything that a person types. Whatever a target needs, it installs.
+# An edited configuration is the site's: `make install` keeps it.
 
 SHELL := /bin/bash
 CACHE := $(or $(SLURM_HOOKS_CACHE),/var/cache/slurm-hooks)
@@ -23,8 +24,9 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	printf '%s\n' '#!/usr/bin/python3 -I' 'import sys' 'sys.path.insert(0, "$(libdir)")' \
 	  'from slurm_hooks.cli import main' 'sys.exit(main())' > $(DESTDIR)/usr/bin/slurm-hooks
 	chmod 755 $(DESTDIR)/usr/bin/slurm-hooks
-	cd etc && find . -type f -printf '%m %P\n' | while read -r mode file; do \
+	cd etc && find . -type f -printf '%P\n' | while read -r file; do \
 	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; *) to=$(DESTDIR)/etc/$$file;; esac; \
-	  mode=644; case $$file in slurm/*.d/*|*.sh) mode=755;; esac; \
+	  mode=644; case $$file in slurm/*.d/*|slurm/*.sh) mode=755;; esac; \
+	  case $$file in slurm-hooks/*.toml) [ ! -e "$$to" ] || continue;; esac; \
 	  install -D -m $$mode "$$file" "$$to"; done
 	install -d -m 750 $(DESTDIR)/var/log/slurm-hooks

@@ -51,9 +51,11 @@ def _adopt() -> None:
 
 async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:
     wanted = {"type": ["container"], "event": ["die", "oom", "destroy"], "label": [LABEL_JOB]}
+    lost = ""
     while True:
         try:
             up = await upstream()
+            lost = ""
             answer = await up.ask("GET", "/events", {"filters": json.dumps(wanted)})
             try:
                 await _reconcile(up)  # after the subscription, so that nothing falls between
@@ -65,7 +67,9 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
             finally:
                 answer.close()
         except (OSError, ValueError, KeyError, HooksError) as error:
-            events.record("dockerd-lost", why=str(error))
+            if str(error) != lost:  # once, not each second until it comes back
+                events.record("dockerd-lost", why=str(error))
+            lost = str(error)
         forget()
         await asyncio.sleep(RETRY_SECONDS)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 from typing import Any
 
 from slurm_hooks import cgroups, linux
@@ -32,6 +33,9 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
         return None
     try:
         status = linux.status_of(pid)
+        mounts = tuple(linux.mounts_of(pid))
+        if not mounts:
+            raise ProcessLookupError(pid)
         lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
         path = lines.get("pids" if version == 1 else "", "")
         hierarchy = f"{cgroups.MOUNT}/pids" if version == 1 else cgroups.MOUNT
@@ -45,24 +49,25 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             host_namespaces={name: os.readlink(f"/proc/1/ns/{name}") for name in NAMESPACES},
             label=_read(f"/proc/{pid}/attr/current"),
             lsm=lsm(),
-            mounts=tuple(linux.mounts_of(pid)),
+            mounts=mounts,
             staged={target: on_host[path] for target, path in staged.items() if path in on_host},
         )
         # Read by number, so only now it is known that all of it was this process's.
-        return seen if linux.alive(pidfd) and not status["State"].startswith("Z") else None
-    except (FileNotFoundError, ProcessLookupError, OSError):
-        if linux.alive(pidfd) and not _is_zombie(pid):
-            raise
-        return None
+        return None if _ends(pidfd, within=0) else seen
+    except OSError:
+        # A process that is about to end has no namespaces and no mounts any more: its exit follows at once.
+        if _ends(pidfd, within=1.0):
+            return None
+        raise
     finally:
         os.close(pidfd)
 
 
-def _is_zombie(pid: int) -> bool:
-    try:
-        return linux.status_of(pid)["State"].startswith("Z")
-    except (OSError, KeyError):
-        return True
+def _ends(pidfd: int, *, within: float) -> bool:
+    """Has the process exited, or does it within some seconds? A pidfd is readable then (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(within * 1000))
 
 
 def _read(path: str) -> str:

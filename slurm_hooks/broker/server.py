@@ -29,6 +29,8 @@ from slurm_hooks.settings import Settings
 SOCKET = f"{config.RUN}/docker.sock"
 HEAD_SECONDS = 60.0  # an idle connection of the docker CLI lives no longer
 BACKLOG = 256
+REFUSALS_LOGGED = 100  # lines for each job
+REFUSALS_KEPT = 10_000  # jobs that are counted
 
 
 class Broker:
@@ -39,6 +41,7 @@ class Broker:
         self._upstream: relay.Upstream | None = None
         self._settings: Settings | None = None
         self._stamp: list[int] = []
+        self._refusals: dict[str, int] = {}
 
     def settings(self) -> Settings:
         """The site's configuration, read again when the file changed. Raises BadConfig: containers are off."""
@@ -53,6 +56,13 @@ class Broker:
         if self._upstream is None:
             self._upstream = await relay.connect(self.settings().docker.socket)
         return self._upstream
+
+    def may_log_refusal(self, of: str) -> bool:
+        """Is one more refusal of a job (or of a uid outside jobs) worth a line? A loop must not fill the disk."""
+        self._refusals[of] = self._refusals.get(of, 0) + 1
+        if len(self._refusals) > REFUSALS_KEPT:
+            self._refusals.pop(next(iter(self._refusals)))
+        return self._refusals.get(of, 0) <= REFUSALS_LOGGED
 
     def forget_upstream(self) -> None:
         """dockerd failed: look again at the next request."""
@@ -110,7 +120,9 @@ class Connection:
             if isinstance(error, NodeFault):
                 self.broker.forget_upstream()
             self._note(error, asker, request)
-            await self._reply(error.http_status, relay.error_body(error))
+            await self._reply(error.http_status, relay.error_body(error), head=request.method == "HEAD")
+        except ConnectionError:
+            raise  # the client left in the middle: nobody to answer, nothing wrong
         except (OSError, h11.LocalProtocolError) as error:
             if self.intake.h11.our_state is h11.SEND_RESPONSE:
                 await self._reply(503, relay.error_body(NodeFault("slurm-hooks", str(error), "Tell the operators.")))
@@ -124,13 +136,14 @@ class Connection:
             raise
 
     def _note(self, error: HooksError, asker: Asker | None, request: Request) -> None:
-        if asker is None:
-            events.record("refused", pid=self.peer.pid, uid=self.peer.uid, why=str(error))
-        elif error.http_status in (403, 500, 503):
-            events.record(
-                "refused", job=asker.job.id, restart=asker.job.restart, request=f"{request.method} {request.path}"[:200],
-                why=str(error),
-            )  # fmt: skip
+        if error.http_status not in (403, 500, 503) or request.path == "/_ping":
+            return
+        if not self.broker.may_log_refusal(asker.job.key if asker else f"uid {self.peer.uid}"):
+            return
+        facts: dict[str, Any] = {"pid": self.peer.pid, "uid": self.peer.uid}
+        if asker is not None:
+            facts = {"job": asker.job.id, "restart": asker.job.restart}
+        events.record("refused", request=f"{request.method} {request.path}"[:200], why=str(error), **facts)
 
     async def _reply(self, status: int, body: bytes, kind: str = "application/json", *, head: bool = False) -> None:
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *self._own_headers()]

@@ -29,5 +29,6 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
-    # /proc/kcore stands for the list: every kernel that runs containers has it.
-    return [] if any(mount.point == "/proc/kcore" for mount in seen.mounts) else ["/proc/kcore is not masked"]
+    # /proc/sys stands for both lists: every kernel has it, and runc remounts it read-only in the same pass.
+    under = [mount for mount in seen.mounts if mount.point == "/proc/sys"]
+    return [] if under and "ro" in under[-1].options.split(",") else ["/proc/sys is not read-only"]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a test says to a cluster, whatever lab it is: run a job, wait for it, look at the node."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from tests.labs.base import Done, Lab
+
+WITHIN = 60.0  # seconds; nothing that a test waits for takes longer on a healthy lab
+
+
+class TooLate(AssertionError):
+    """What was waited for did not come."""
+
+
+@dataclass
+class Job:
+    """A job that was handed to Slurm; its script runs on `node`."""
+
+    cluster: Cluster
+    id: int
+    node: str
+    user: str
+    output_file: str = ""
+
+    @property
+    def output(self) -> str:
+        """What the job has written so far."""
+        return self.cluster.must(self.node, f"cat {self.output_file}", user=self.user)
+
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Our events of the job on its node, perhaps of one kind."""
+        done = self.cluster.sh(self.node, f"slurm-hooks report --json {self.id}")
+        found = [json.loads(line) for line in done.out.splitlines()]
+        return [event for event in found if kind in ("", event["event"])]
+
+    def wait_for_output(self, text: str) -> None:
+        """Until the job has written `text`."""
+        self.cluster.wait(
+            self.node, f"grep -qsF {shlex.quote(text)} {self.output_file}", f"{text!r} in the output of job {self.id}"
+        )
+
+    def wait(self) -> dict[str, Any]:
+        """Until the Epilog has given its verdict; its event."""
+        self.cluster.wait(
+            self.node,
+            f"slurm-hooks report --json {self.id} 2>/dev/null | grep -q '\"event\": \"epilog\"'",
+            f"the epilog of job {self.id}",
+        )
+        return self.events("epilog")[-1]
+
+    def cancel(self) -> None:
+        """scancel."""
+        self.cluster.must(self.cluster.lab.controller, f"scancel {self.id}")
+
+    @property
+    def cgroup(self) -> str:
+        """The job's cgroup as the Prolog registered it."""
+        return str(self.events("prolog")[-1]["cgroup"])
+
+
+class Cluster:
+    """A lab's cluster, through its shells."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    @property
+    def node(self) -> str:
+        """The node where tests that need one run."""
+        return self.lab.nodes[0]
+
+    @property
+    def version(self) -> int:
+        """Of the cgroup hierarchy on the nodes."""
+        return 2 if self.sh(self.node, "test -e /sys/fs/cgroup/cgroup.controllers").status == 0 else 1
+
+    def sh(self, host: str, script: str, *, user: str = "root", timeout: float = WITHIN, stdin: str = "") -> Done:
+        """As Lab.sh."""
+        return self.lab.sh(host, script, user=user, timeout=timeout, stdin=stdin)
+
+    def must(self, host: str, script: str, *, user: str = "root", timeout: float = WITHIN, stdin: str = "") -> str:
+        """Run a script that has to succeed; its output."""
+        done = self.sh(host, script, user=user, timeout=timeout, stdin=stdin)
+        assert done.status == 0, f"{host}: {script}\nexit {done.status}\n{done.out}{done.err}"
+        return done.out
+
+    def wait(self, host: str, condition: str, what: str, *, within: float = WITHIN) -> None:
+        """Until a shell condition holds on a host. Raises TooLate naming what did not come."""
+        done = self.sh(host, f"until {condition}; do sleep 0.1; done", timeout=within)
+        if done.status != 0:
+            raise TooLate(f"{host}: {what} did not come within {within:.0f} s\n{done.err}")
+
+    def _script(self, user: str, script: str, node: str) -> str:
+        # Every lab has the user's home on the node; the controller of lab (a) shares it.
+        name = f"/home/{user}/{uuid.uuid4().hex[:8]}.sh"
+        self.must(node, f"cat > {name}", user=user, stdin=f"#!/bin/bash\n{script}\n")
+        return name
+
+    def srun(self, script: str, *, user: str = "ann", node: str = "", options: str = "", timeout: float = WITHIN) -> Done:
+        """Run a script as a job of its own, with srun, and return its output; the Epilog may still run."""
+        node = node or self.node
+        name = self._script(user, script, node)
+        return self.sh(
+            self.lab.controller, f"srun --quiet -w {node} {options} bash {name}", user=user, timeout=timeout
+        )
+
+    def sbatch(self, script: str, *, user: str = "ann", node: str = "", options: str = "") -> Job:
+        """Submit a batch job to a node."""
+        node = node or self.node
+        name = self._script(user, script, node)
+        output = name.replace(".sh", ".out")
+        said = self.must(
+            self.lab.controller, f"sbatch --parsable -w {node} -o {output} {options} {name}", user=user
+        )
+        return Job(self, int(said.split(";")[0]), node, user, output)
+
+    def run(self, script: str, *, user: str = "ann", node: str = "", options: str = "") -> Job:
+        """Submit a batch job and wait for its Epilog."""
+        job = self.sbatch(script, user=user, node=node, options=options)
+        job.wait()
+        return job
+
+    def docker(self, node: str, command: str) -> Done:
+        """The jobs' dockerd itself, as root: what an operator can do and a user cannot."""
+        return self.sh(node, f"docker -H unix:///run/slurm-hooks-docker/docker.sock {command}")
+
+    def service(self, node: str, verb: str, name: str) -> str:
+        """start, stop, kill or restart a daemon: dockerd, broker, containerd, slurmd."""
+        if self.sh(node, "test -d /run/systemd/system").status != 0:
+            return self.must(node, f"/src/tests/labs/compose/service {verb} {name}")
+        unit = {"dockerd": "slurm-hooks-docker", "broker": "slurm-hooks-broker"}.get(name, name)
+        return self.must(node, f"systemctl {verb} --signal=KILL {unit}" if verb == "kill" else f"systemctl {verb} {unit}")
+
+    def left_on(self, node: str) -> list[str]:
+        """Everything of finished jobs that is still on a node, looked at from outside our own code."""
+        return self.must(node, LEFT).split("\n")[:-1]
+
+    def wait_idle(self, node: str) -> None:
+        """Until Slurm has no job on the node and would start one."""
+        self.wait(
+            self.lab.controller,
+            f"[ -z \"$(squeue -h -w {node})\" ] && [ \"$(sinfo -h -n {node} -p main -o %T)\" = idle ]",
+            f"{node} idle",
+        )
+
+    def drain_reason(self, node: str) -> str:
+        """What `scontrol show node` says, "" where it is not drained."""
+        said = self.must(self.lab.controller, f"scontrol show node {node}")
+        reasons = [line.strip().removeprefix("Reason=") for line in said.splitlines() if "Reason=" in line]
+        return reasons[0] if reasons else ""
+
+    def resume(self, node: str) -> None:
+        """As an operator does when the node is clean again."""
+        self.must(self.lab.controller, f"scontrol update nodename={node} state=resume")
+        self.wait_idle(node)
+
+
+# In shell, and not with our own detectors: containers, shims, stages, job cgroups of any hierarchy.
+LEFT = r"""
+docker -H unix:///run/slurm-hooks-docker/docker.sock ps -aq --filter label=slurm-hooks.job | sed 's/^/container /'
+pgrep -af containerd-shim | grep -v pgrep | sed 's/^/shim /'
+grep -o ' /run/slurm-hooks/stage/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
+find /run/slurm-hooks/stage -mindepth 1 2>/dev/null | sed 's/^/stage /'
+find /sys/fs/cgroup -type d \( -name 'job_*' -o -name 'uid_*' \) | sed 's/^/cgroup /'
+true
+"""
+
+
+def poll(condition: Any, what: str, *, within: float = WITHIN) -> Any:
+    """Call until the result is true; it. Raises TooLate. For what only Python can see."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TooLate(f"{what} did not come within {within:.0f} s")
+        time.sleep(0.1)
+    return result
