@@ -7,13 +7,8 @@ costs 0.1 s to import, so hooks import this module only for a job that had conta
 
 from __future__ import annotations
 
-import site
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-if sys.flags.no_site:  # a hook runs under -S; from here on it needs the distribution's packages
-    site.main()
 
 import docker
 import docker.errors

@@ -113,6 +113,10 @@ def torn_down(job: jobs.Job) -> str:
     """The cheap way for a job without containers, the whole way otherwise; "clean" or the reason."""
     if not jobs.had_containers(job.key) and is_gone(job):
         return "clean"
+    if sys.flags.no_site:  # the hook runs under -S; from here on it needs the distribution's docker and psutil
+        import site
+
+        site.main()
     from slurm_hooks import teardown
 
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from slurm_hooks import cgroups, config, jobs, linux
+from slurm_hooks import cgroups, config, jobs, linux, stages
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,10 @@ def shims(ids: list[str]) -> list[Left]:
 
 
 def mounts(job: jobs.Job, run: str = config.RUN) -> list[Left]:
-    """Stages of the job's bind mounts that are still mounted."""
-    top = f"{run}/stage/{job.key}/"
-    return [Left("mount", m.point, "below the job's stage") for m in linux.mounts_of("self") if m.point.startswith(top)]
+    """Stages of the job's bind mounts, mounted or not."""
+    top = f"{run}/stage/{job.key}."
+    mounted = [mount.point for mount in linux.mounts_of("self") if mount.point.startswith(top)]
+    return [Left("mount", path, "the job's key") for path in mounted or stages.of_job(job.key, run)]
 
 
 def directories(job: jobs.Job) -> list[Left]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages: bind sources resolved as the user, and mounted by descriptor where only root gets.
 
-    /run/slurm-hooks/stage/<job key>/<nonce>/<n>      a directory or a file, mounted on
+    /run/slurm-hooks/stage/<job key>.<nonce>/<n>      a directory or a file, mounted on
 
 dockerd is given these paths and never the user's, so nothing that the user
 swaps afterwards changes what is mounted. Runs in a helper process of one
@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import stat
 
-from slurm_hooks import linux
+from slurm_hooks import config, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 KINDS = {
     stat.S_IFDIR: "directory",
@@ -102,8 +102,21 @@ def put(tree: int, place: str, kind: str) -> None:
         os.close(target)
 
 
+def directory(key: str, nonce: str, run: str = config.RUN) -> str:
+    """Where the stages of a container are."""
+    return f"{run}/stage/{key}.{nonce}"
+
+
+def of_job(key: str, run: str = config.RUN) -> list[str]:
+    """The stage directories of a job."""
+    try:
+        return [f"{run}/stage/{name}" for name in os.listdir(f"{run}/stage") if name.startswith(f"{key}.")]
+    except FileNotFoundError:
+        return []
+
+
 def remove(top: str) -> None:
-    """Unmount and remove a stage, or all stages of a job. Idempotent, raises nothing.
+    """Unmount and remove a stage directory. Idempotent, raises nothing.
 
     Never recursive: rmdir and unlink refuse what is still mounted on or not empty, so a user's file is
     never reached. MNT_DETACH, as the file system behind may hang.
@@ -115,25 +128,14 @@ def remove(top: str) -> None:
             except OSError:
                 pass
     mounted = {mount.point for mount in linux.mounts_of("self")}
-    for directory in (*_below(top), top):
-        for place in _below(directory, directories=False):
-            if place not in mounted:
-                _try(os.unlink, place)
-        for place in _below(directory):
-            _try(os.rmdir, place)
-    _try(os.rmdir, top)
-
-
-def _below(directory: str, *, directories: bool = True) -> list[str]:
     try:
-        with os.scandir(directory) as entries:
-            return [e.path for e in entries if e.is_dir(follow_symlinks=False) == directories]
+        with os.scandir(top) as entries:
+            places = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for place, is_directory in places:
+            if is_directory:
+                os.rmdir(place)
+            elif place not in mounted:  # unlink of a mount point would succeed, and take it away from others
+                os.unlink(place)
+        os.rmdir(top)
     except OSError:
-        return []
-
-
-def _try(operation: Callable[[str], None], path: str) -> None:
-    try:
-        operation(path)
-    except OSError:
-        pass
+        pass  # what is still there is seen by the Epilog's fresh look

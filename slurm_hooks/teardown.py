@@ -88,15 +88,16 @@ class RemoveContainers:
 
 @dataclass(frozen=True)
 class Unstage:
-    """The staged bind mounts of the job, and their directory."""
+    """The staged bind mounts of the job, and their directories."""
 
-    path: str
+    key: str
 
     def __str__(self) -> str:
-        return f"unmount and remove everything below {self.path}"
+        return f"unmount and remove the stages of {self.key}"
 
     def do(self, node: Node) -> None:
-        stages.remove(self.path)
+        for directory in stages.of_job(self.key, node.run):
+            stages.remove(directory)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def plan(job: jobs.Job, run: str = config.RUN) -> list[Operation]:
     targets = containers_cgroups(job) if inside else [job.cgroup]
     operations: list[Operation] = [EndProcesses(path) for path in targets]
     operations.append(RemoveContainers(job.key, tuple(escapes.container_ids(job, run))))
-    operations.append(Unstage(f"{run}/stage/{job.key}"))
+    operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]
     return operations
 

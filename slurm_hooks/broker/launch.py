@@ -106,7 +106,10 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     staged = asked.pop("staged", {})
     _, inspected = await up.value("GET", f"/containers/{note.id}/json")
     state = (inspected or {}).get("State") or {}
-    seen = readback.look(int(state["Pid"]), job.version, staged) if state.get("Pid") else None
+    pid = int(state.get("Pid") or 0)
+    if pid:
+        await readback.own_program(pid)
+    seen = readback.look(pid, job.version, staged) if pid else None
     if seen is None:
         wrong = readback.configured(inspected or {}, asked) if state else []
         events.record("start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")

@@ -115,7 +115,7 @@ class Create(Struct, rename="pascal", forbid_unknown_fields=True):
     healthcheck: Any = None
     args_escaped: Any = None
     image: str | None = None
-    volumes: Any = None
+    volumes: dict[str, Any] | None = None
     working_dir: str | None = None
     entrypoint: Strings = None
     network_disabled: bool | None = None

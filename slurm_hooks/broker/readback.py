@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
+import time
 from typing import Any
 
 from slurm_hooks import cgroups, linux
@@ -18,6 +20,21 @@ def lsm() -> str:
     if os.path.isdir("/sys/module/apparmor") and _read("/sys/module/apparmor/parameters/enabled") == "Y":
         return "apparmor"
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
+
+
+INIT = "runc:[2:INIT]"  # runc's name for itself until the container's own program takes its place
+EXEC_SECONDS = 2.0
+
+
+async def own_program(pid: int) -> None:
+    """Wait until the process is the container's own program.
+
+    dockerd answers a start when runc's init was told to go on; what is bound to exec(2), seccomp and the LSM's
+    label, comes an instant later. A program that takes runc's name makes us wait, and is then judged as it is.
+    """
+    deadline = time.monotonic() + EXEC_SECONDS
+    while _read(f"/proc/{pid}/comm") == INIT and time.monotonic() < deadline:
+        await asyncio.sleep(0.001)
 
 
 def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:

@@ -71,6 +71,10 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/exec/{id}/start", "exec-start", "docker exec"),
     _route("POST", "/exec/{id}/resize", "exec-own", "docker exec -t", h=NUMBER, w=NUMBER),
     _route("GET", "/exec/{id}/json", "exec-own", "docker exec"),
+    # -- what `docker inspect NAME` asks for after containers and images: there is none
+    _route("GET", "/networks/{id}", "absent", "docker inspect", scope=ANY, verbose=FLAG),
+    _route("GET", "/volumes/{id}", "absent", "docker inspect"),
+    _route("GET", "/plugins/{id}/json", "absent", "docker inspect"),
     # -- our own, beside Docker's
     _route("POST", "/slurm-hooks/join", "join", "the TaskProlog"),
     _route("GET", "/slurm-hooks/usage", "usage", "slurm-hooks"),

@@ -23,7 +23,7 @@ from slurm_hooks import config, events
 from slurm_hooks.broker import containers, http1, keeper, launch, node, relay, routes
 from slurm_hooks.broker.http1 import Intake, Request
 from slurm_hooks.broker.peers import Asker, Peer, Registry
-from slurm_hooks.errors import BadConfig, BadRequest, HooksError, NodeFault
+from slurm_hooks.errors import BadConfig, BadRequest, HooksError, NodeFault, NotFound
 from slurm_hooks.settings import Settings
 
 SOCKET = f"{config.RUN}/docker.sock"
@@ -147,6 +147,7 @@ class Connection:
 
     async def _reply(self, status: int, body: bytes, kind: str = "application/json", *, head: bool = False) -> None:
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *self._own_headers()]
+        headers += [("Ostype", "linux"), ("Builder-Version", "1")]  # `docker run --device` asks /_ping for the first
         h = self.intake.h11
         try:
             data = h.send(h11.Response(status_code=status, headers=headers)) or b""
@@ -174,7 +175,7 @@ class Connection:
         """An answer of ours: a JSON value, or nothing."""
         await self._reply(status, b"" if value is None else json.dumps(value).encode() + b"\n")
 
-    async def reply_text(self, status: int, text: str, *, head: bool = False, **headers: str) -> None:
+    async def reply_text(self, status: int, text: str, *, head: bool = False) -> None:
         """An answer of ours in plain text."""
         await self._reply(status, text.encode(), "text/plain; charset=utf-8", head=head)
 
@@ -259,6 +260,10 @@ async def _passed(c: Connection, asker: Asker, match: routes.Match, request: Req
     await c.pass_on(await up.ask(request.method, request.path, match.query))
 
 
+async def _absent(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    raise NotFound(f"No such object: {match.name}")
+
+
 async def _list(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     await c.reply_value(*await containers.listed(await _served(c, request), asker, match.query))
 
@@ -336,6 +341,7 @@ HANDLERS: dict[str, Handler] = {
     "info": _info,
     "images": _passed,
     "image": _passed,
+    "absent": _absent,
     "list": _list,
     "inspect": _inspect,
     "create": _create,

@@ -18,7 +18,7 @@ import os
 import sys
 from typing import Any
 
-from slurm_hooks import config, stages
+from slurm_hooks import stages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 LIBRARY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = f"import sys; sys.path.insert(0, {LIBRARY!r}); from slurm_hooks.broker import staging; staging.main()"
-ROOT = f"{config.RUN}/stage"
 
 
 # -- the broker's side -----------------------------------------------------------------------------
@@ -47,7 +46,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
                 uid=job.uid,
                 gid=job.gid,
                 groups=list(job.groups),
-                top=f"{ROOT}/{job.key}/{job.nonce}",
+                top=stages.directory(job.key, job.nonce),
                 stages=[{"source": wish.source, "readonly": wish.readonly} for wish in wishes],
             )
             _raise_error(opened, wishes)
@@ -66,7 +65,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
 
 async def unstage(key: str, nonce: str) -> None:
     """Remove the stages of a container, in the host's mount namespace. Raises nothing."""
-    path = f"{ROOT}/{key}/{nonce}"
+    path = stages.directory(key, nonce)
     if not os.path.isdir(path):
         return
     helper = await _started()
@@ -127,7 +126,7 @@ def main() -> None:
         views = stages.Views(wish["pid"])
         views.enter_asker()
         found, trees = [], []
-        for index, one in enumerate(wish["stages"]):
+        for index, one in enumerate(wish["stages"]):  # noqa: B007 (index names the culprit below)
             fd = stages.open_as(one["source"], wish["uid"], wish["gid"], wish["groups"])
             found.append({"path": views.real_path(fd), "kind": stages.kind_of(fd)})
             trees.append(fd)
@@ -143,7 +142,7 @@ def main() -> None:
             stages.put(trees[index], place, found[index]["kind"])
         _say(staged=places)
     except OSError as error:
-        _say(error=[index, error.strerror or str(error)])
+        _say(error=[index, os.strerror(error.errno) if error.errno else str(error)])
 
 
 def _in_host_view(path: str) -> None:

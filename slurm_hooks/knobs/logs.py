@@ -4,7 +4,7 @@
 Stops: a container that fills the node's disk by printing, and log drivers that
 make the daemon open connections as root.
 Costs: `docker logs` forgets what is older than the bound (container.log_megabytes).
-Docker: --log-driver; `none` may be asked for, and docker-py reads output only from json-file.
+Docker: --log-driver, --log-opt; `none` may be asked for, and docker-py reads output only from json-file.
 """
 
 from __future__ import annotations

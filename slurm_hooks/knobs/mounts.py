@@ -26,21 +26,23 @@ DENIED = (
 )  # fmt: skip
 # Of Docker's own options these change nothing here: caching hints of Docker Desktop, and what is forced anyway.
 HARMLESS = ("rw", "consistent", "cached", "delegated", "rprivate", "private", "nosuid", "nodev")
+NO_VOLUMES = ("volumes are not offered in jobs", "Mount a directory of yours: -v /path:/path.")
 OWN_WAY = "Copy what you need into your home or scratch directory and mount that."
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if "HostConfig.VolumesFrom" in units:
         raise Refused("--volumes-from", "containers of a job share by bind mounts", "Give each the same -v.")
-    if "HostConfig.VolumeDriver" in units or VOLUMES in units:
-        raise Refused(
-            "-v with a volume", "volumes are not offered in jobs", "Mount a directory of yours: -v /path:/path."
-        )
+    if "HostConfig.VolumeDriver" in units:
+        raise Refused("--volume-driver", *NO_VOLUMES)
     wishes = [_from_bind(bind) for bind in units.get(BINDS, [])]
     wishes += [_from_mount(mount) for mount in units.get(MOUNTS, [])]
     if len(wishes) > MOST:
         raise Refused("-v", f"{len(wishes)} mounts are more than {MOST}")
     targets = [target for _, target, _ in wishes]
+    # docker-py names the targets of bind mounts here as well; anything else would be an anonymous volume.
+    if extra := set(units.get(VOLUMES, {})) - set(targets):
+        raise Refused(f"-v {sorted(extra)[0]}", *NO_VOLUMES)
     if len(set(targets)) != len(targets):
         raise Refused("-v", f"two mounts at one place: {next(t for t in targets if targets.count(t) > 1)}")
     denied = (*site.mounts.deny, site.docker.data_root)

@@ -4,7 +4,7 @@
 Stops: data that leaves the cluster's private network, attacks on the node's and
 neighbours' services, metadata addresses.
 Costs: nothing inside can download; fetch before, in the job script.
-Docker: --network; ports, links, DNS and extra hosts need one, so they are refused.
+Docker: --network, --expose; ports, links, DNS and extra hosts need one, so they are refused.
 """
 
 from __future__ import annotations

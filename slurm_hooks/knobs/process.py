@@ -4,7 +4,7 @@
 Stops: labels that claim another job's container (ours are forced over the image's and
 the user's); a working directory in /proc, through which runc has been left before (CVE-2024-21626).
 Costs: nothing.
-Docker: the command line itself, --entrypoint, -e, -w, -i, -t, --label, --hostname.
+Docker: the command line itself, --entrypoint, -e, -w, -i, -t, --label, --hostname, --domainname.
 """
 
 from __future__ import annotations

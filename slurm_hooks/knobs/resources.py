@@ -2,7 +2,7 @@
 """Memory and CPU: a container may bound itself within what Slurm gave the job.
 
 Stops: nothing by itself; the job's cgroup above holds whatever is asked here.
-Costs: nothing. Docker: --memory, --memory-reservation, --cpus, --cpu-shares,
+Costs: nothing. Docker: --memory, --memory-swap, --memory-reservation, --cpus, --cpu-shares,
 --cpu-quota, --cpu-period. Swap is never more than memory.
 """
 

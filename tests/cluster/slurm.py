@@ -50,7 +50,7 @@ class Job:
         """Until the Epilog has given its verdict; its event."""
         self.cluster.wait(
             self.node,
-            f"slurm-hooks report --json {self.id} 2>/dev/null | grep -q '\"event\": \"epilog\"'",
+            f'slurm-hooks report --json {self.id} 2>/dev/null | grep -q \'"event": "epilog"\'',
             f"the epilog of job {self.id}",
         )
         return self.events("epilog")[-1]
@@ -103,22 +103,34 @@ class Cluster:
         self.must(node, f"cat > {name}", user=user, stdin=f"#!/bin/bash\n{script}\n")
         return name
 
-    def srun(self, script: str, *, user: str = "ann", node: str = "", options: str = "", timeout: float = WITHIN) -> Done:
+    def srun(
+        self, script: str, *, user: str = "ann", node: str = "", options: str = "", timeout: float = WITHIN
+    ) -> Done:
         """Run a script as a job of its own, with srun, and return its output; the Epilog may still run."""
         node = node or self.node
         name = self._script(user, script, node)
-        return self.sh(
-            self.lab.controller, f"srun --quiet -w {node} {options} bash {name}", user=user, timeout=timeout
-        )
+        return self.sh(self.lab.controller, f"srun --quiet -w {node} {options} bash {name}", user=user, timeout=timeout)
+
+    def srun_each(self, scripts: dict[str, str], *, user: str = "ann") -> dict[str, Done]:
+        """Run many scripts one after the other in one job; what each printed, by its name."""
+        runner = f"""/usr/bin/python3 - <<'EOF'
+import json, subprocess
+for name, script in {scripts!r}.items():
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, errors="replace")
+    print("RESULT", json.dumps([name, done.returncode, done.stdout, done.stderr]), flush=True)
+EOF"""
+        done = self.srun(runner, user=user, timeout=300)
+        lines = [line.removeprefix("RESULT ") for line in done.out.splitlines() if line.startswith("RESULT ")]
+        found = {name: Done(status, out, err) for name, status, out, err in map(json.loads, lines)}
+        assert set(found) == set(scripts), done
+        return found
 
     def sbatch(self, script: str, *, user: str = "ann", node: str = "", options: str = "") -> Job:
         """Submit a batch job to a node."""
         node = node or self.node
         name = self._script(user, script, node)
         output = name.replace(".sh", ".out")
-        said = self.must(
-            self.lab.controller, f"sbatch --parsable -w {node} -o {output} {options} {name}", user=user
-        )
+        said = self.must(self.lab.controller, f"sbatch --parsable -w {node} -o {output} {options} {name}", user=user)
         return Job(self, int(said.split(";")[0]), node, user, output)
 
     def run(self, script: str, *, user: str = "ann", node: str = "", options: str = "") -> Job:
@@ -136,7 +148,9 @@ class Cluster:
         if self.sh(node, "test -d /run/systemd/system").status != 0:
             return self.must(node, f"/src/tests/labs/compose/service {verb} {name}")
         unit = {"dockerd": "slurm-hooks-docker", "broker": "slurm-hooks-broker"}.get(name, name)
-        return self.must(node, f"systemctl {verb} --signal=KILL {unit}" if verb == "kill" else f"systemctl {verb} {unit}")
+        return self.must(
+            node, f"systemctl {verb} --signal=KILL {unit}" if verb == "kill" else f"systemctl {verb} {unit}"
+        )
 
     def left_on(self, node: str) -> list[str]:
         """Everything of finished jobs that is still on a node, looked at from outside our own code."""
@@ -146,7 +160,7 @@ class Cluster:
         """Until Slurm has no job on the node and would start one."""
         self.wait(
             self.lab.controller,
-            f"[ -z \"$(squeue -h -w {node})\" ] && [ \"$(sinfo -h -n {node} -p main -o %T)\" = idle ]",
+            f'[ -z "$(squeue -h -w {node})" ] && [ "$(sinfo -h -n {node} -p main -o %T)" = idle ]',
             f"{node} idle",
         )
 

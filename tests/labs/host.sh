@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Install what the labs need on this machine, from Debian's packages, unless it is there.
+set -eu
+
+need() { # need COMMAND PACKAGE: the package is wanted where the command is missing
+    command -v "$1" >/dev/null || wanted="$wanted $2"
+}
+
+wanted=
+need mmdebstrap mmdebstrap
+need mkfs.ext4 e2fsprogs
+need ip iproute2
+# A Docker that is here already is used as it is, whoever installed it.
+docker info >/dev/null 2>&1 || need dockerd docker.io
+need docker docker.io
+docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
+[ -n "$wanted" ] || exit 0
+
+echo "host: installing$wanted" >&2
+
+# Packages start their daemons; a machine that had no Docker shall not get one that runs by itself.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update >&2
+# shellcheck disable=SC2086 # a list of packages
+apt-get -qq install --yes --no-install-recommends $wanted >&2

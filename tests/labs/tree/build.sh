@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Build the root tree of a node, Debian trixie, as one tar file; print its path.
+# Both labs use it: as a container image and as the disk of a virtual machine.
+# No service in it is enabled: each lab starts what it wants, in its own order.
+# A file already built from this script and the list beside it is used as it is.
+set -eu
+
+here=$(dirname "$(readlink -f "$0")")
+cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
+hash=$(cat "$here/build.sh" "$here/packages" | sha256sum | cut -c1-12)
+tar=$cache/tree-$hash.tar
+
+mkdir -p "$cache"
+exec 9>"$cache/tree.lock"
+flock 9 # two labs may ask at once
+if [ -e "$tar" ]; then
+    echo "$tar"
+    exit
+fi
+trap 'rm -f "$tar.part"' EXIT
+
+# The machine's own mirror, which it is known to reach.
+# shellcheck disable=SC2016 # apt's variable
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
+packages=$(grep -o '^[^#]*' "$here/packages" | tr '\n' ' ')
+echo "tree: building $tar from ${mirror:=http://deb.debian.org/debian}" >&2
+
+# The machine-id stays empty: systemd then takes no boot for the first one, and so applies no presets.
+# shellcheck disable=SC2016 # the hooks' $1 is the root tree, set by mmdebstrap
+mmdebstrap --mode=root --variant=minbase --format=tar --include="$packages" \
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+    --aptopt='APT::Install-Recommends "false"' \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/info/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --skip=cleanup/reproducible/machine-id \
+    --essential-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
+    --customize-hook='chroot "$1" systemctl --quiet disable docker.service docker.socket containerd.service \
+        munge.service slurmctld.service slurmd.service apt-daily.timer apt-daily-upgrade.timer \
+        dpkg-db-backup.timer fstrim.timer' \
+    --customize-hook='chroot "$1" useradd --uid 1001 --shell /bin/bash --no-create-home ann' \
+    --customize-hook='chroot "$1" useradd --uid 1002 --shell /bin/bash --no-create-home bob' \
+    --customize-hook=': >"$1/etc/machine-id"' \
+    trixie "$tar.part" "$mirror" >&2
+
+chmod 600 "$tar.part" # the cluster's munge key is in it: the munge package made one
+mv "$tar.part" "$tar"
+echo "$tar"

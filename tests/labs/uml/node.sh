@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Once a boot, in the node, before Slurm starts: what depends on the checkout is fetched from
+# it here and not built into the disk, so that a change in it needs a new boot only.
+set -eu
+
+# slurmd and munged ask getaddrinfo, which answers nothing while lo is the only interface.
+modprobe dummy numdummies=0
+ip link add lab0 type dummy
+ip address add 192.0.2.1/24 dev lab0
+ip link set lab0 up
+
+cd /src/tests/labs
+cp slurm/slurm.conf uml/nodes.conf uml/cgroup.conf /etc/slurm/
+install -D -m 644 slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml
+make -s -C /src install
+systemctl daemon-reload
+# Not awaited: they may want to come after units that wait for this script.
+systemctl start --no-block slurm-hooks-docker slurm-hooks-broker lab-image

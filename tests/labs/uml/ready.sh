@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# In the node: wait until it takes jobs, or say why it will not.
+set -eu
+
+units='lab-node munge containerd slurmctld slurmd'
+# Both wait for what the boot, or node.sh, has begun.
+systemctl is-system-running --wait >/dev/null || true # failed units: below
+if grep -qs '^install:' /src/Makefile; then
+    units="$units slurm-hooks-docker slurm-hooks-broker lab-image"
+    # shellcheck disable=SC2086 # a list of units
+    systemctl start $units 2>/dev/null || true
+fi
+for unit in $units; do
+    systemctl --quiet is-active "$unit" && continue
+    journalctl --boot --no-hostname --output=short-monotonic --lines=20 --unit="$unit" >&2
+    broken=1
+done
+[ -z "${broken-}" ] || exit 1
+for _ in $(seq 200); do
+    [ "$(sinfo --noheader --Format=StateLong | tr -d ' ' | sort -u)" = idle ] && exit
+    sleep 0.1
+done
+scontrol show nodes >&2
+exit 1

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The word to Slurm through scontrol: a script in its place, really run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slurm_hooks import controller
+from slurm_hooks.errors import NodeFault
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scontrol that notes its arguments, prints the file `says` and exits with the status in `status`."""
+    program = tmp_path / "scontrol"
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\ncat {tmp_path}/says\nexit "$(cat {tmp_path}/status)"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(controller, "SCONTROL", (str(tmp_path / "not-here"), str(program)))
+    answers(tmp_path, "")
+    return tmp_path
+
+
+def answers(scontrol: Path, text: str, status: int = 0) -> None:
+    (scontrol / "says").write_text(text)
+    (scontrol / "status").write_text(str(status))
+
+
+def job(state: str, name: str = "solve") -> str:
+    """A job as `scontrol --oneliner show job` prints it."""
+    return f"JobId=7 JobName={name} UserId=ada(1001) GroupId=ada(1002) JobState={state} Reason=None Requeue=1\n"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "PENDING", "SUSPENDED", "CONFIGURING"])
+def test_an_unfinished_job_is_alive(scontrol: Path, state: str) -> None:
+    answers(scontrol, job(state))
+    assert controller.Scontrol().is_alive(7)
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"])
+def test_a_finished_job_is_not(scontrol: Path, state: str) -> None:
+    answers(scontrol, job(state))
+    assert not controller.Scontrol().is_alive(7)
+
+
+def test_a_job_that_slurm_has_forgotten_is_not(scontrol: Path) -> None:
+    answers(scontrol, "slurm_load_jobs error: Invalid job id specified\n", 1)
+    assert not controller.Scontrol().is_alive(7)
+
+
+def test_the_name_of_a_job_does_not_speak_for_its_state(scontrol: Path) -> None:
+    answers(scontrol, job("COMPLETED", name="a JobState=RUNNING b"))
+    assert not controller.Scontrol().is_alive(7)
+
+
+def test_a_controller_that_does_not_answer_is_a_fault(scontrol: Path) -> None:
+    answers(scontrol, "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", 1)
+    with pytest.raises(NodeFault, match="^state of job 7"):
+        controller.Scontrol().is_alive(7)
+
+
+def test_a_drain_is_asked_for_with_its_reason_as_one_argument(scontrol: Path) -> None:
+    controller.Scontrol().drain("cn1", "slurm-hooks: job 7 (ada) left pid 9; see report")
+    assert (scontrol / "asked").read_text().splitlines() == [
+        "update",
+        "nodename=cn1",
+        "state=drain",
+        "reason=slurm-hooks: job 7 (ada) left pid 9; see report",
+    ]
+
+
+def test_a_drain_that_fails_is_a_fault_in_slurms_words(scontrol: Path) -> None:
+    answers(scontrol, "slurm_update error: Invalid user id\n", 1)
+    with pytest.raises(NodeFault, match="^drain of cn1: slurm_update error: Invalid user id$"):
+        controller.Scontrol().drain("cn1", "x")
+
+
+def test_no_scontrol_at_all_is_a_fault_that_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "SCONTROL", ("/nowhere/scontrol",))
+    with pytest.raises(NodeFault, match="not at /nowhere/scontrol"):
+        controller.Scontrol().is_alive(7)

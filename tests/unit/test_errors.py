@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An error is one line: what, why, what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurm_hooks.errors import HooksError
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        (("what",), "what"),
+        (("what", "why"), "what: why"),
+        (("what", "why", "Do it."), "what: why. Do it."),
+        (("what", "why.", "Do it."), "what: why. Do it."),
+        (("what", "", "Do it."), "what. Do it."),
+    ],
+)
+def test_an_error_is_one_line(parts: tuple[str, ...], line: str) -> None:
+    assert str(HooksError(*parts)) == line
+
+
+@pytest.mark.parametrize("hostile", ["\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\udcff", "\0"], ids=repr)
+def test_no_control_character_gets_into_a_log_or_a_terminal(hostile: str) -> None:
+    assert str(HooksError("what", f"a{hostile}b")) == "what: a?b"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A culprit in words: what an operator reads in a drain reason."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from slurm_hooks import escapes, teardown
+from slurm_hooks.escapes import Left
+from tests.unit.test_jobs import job_of
+
+# Names itself, says that it has, and waits for its standard input to end.
+PROGRAM = """
+import ctypes, sys
+ctypes.CDLL(None).prctl(15, sys.argv[1].encode("utf-8", "surrogateescape"), 0, 0, 0)
+print("named", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def named(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A process whose comm is the parameter."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, request.param], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"named\n"
+    yield process.pid
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("named", ["solver"], indirect=True)
+def test_a_process_is_described_by_pid_name_and_state(named: int) -> None:
+    assert escapes.described(named).startswith(f"pid {named} solver, state ")
+
+
+@pytest.mark.parametrize("named", ["a\nb", "a\x1b[2J", "a\x9bx"], indirect=True, ids=["newline", "escape", "CSI"])
+def test_the_name_of_a_process_cannot_forge_a_line(named: int) -> None:
+    assert escapes.described(named).isprintable()
+
+
+def test_a_process_that_is_gone_is_no_culprit() -> None:
+    process = subprocess.Popen(["/bin/true"])
+    process.wait()
+    assert escapes.described(process.pid) == ""
+
+
+def test_a_zombie_is_no_culprit() -> None:
+    process = subprocess.Popen(["/bin/true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert escapes.described(process.pid) == ""
+    finally:
+        process.wait()
+
+
+def test_this_process_and_its_ancestors_are_innocent() -> None:
+    assert {os.getpid(), os.getppid()} <= escapes.ourselves()
+
+
+PROCESS = Left("process", "pid 9 cat, state D", "x")
+MOUNT = Left("mount", "/run/slurm-hooks/stage/x", "x")
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ([PROCESS], "slurm-hooks: job 4711 (ada) left pid 9 cat, state D: not ended by SIGKILL in 8 s; "),
+        ([MOUNT, PROCESS], "slurm-hooks: job 4711 (ada) left pid 9 cat, state D and 1 more: not ended by SIGKILL"),
+        ([MOUNT], "slurm-hooks: job 4711 (ada) left /run/slurm-hooks/stage/x; run slurm-hooks epilog 4711"),
+    ],
+    ids=["a process", "the process first", "no process"],
+)
+def test_a_drain_reason_names_job_user_and_culprit(left: list[Left], words: str) -> None:
+    reason = teardown.reason(job_of(), left)
+    assert reason.startswith(words)
+    assert "\n" not in reason

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a job in the run directory, and the environment that it is made from."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from slurm_hooks import jobs, linux
+from slurm_hooks.errors import BadEnvironment, NodeFault
+
+ENVIRON = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOB_UID": "1001",
+    "SLURM_JOB_GID": "1002",
+    "SLURM_JOB_USER": "ada",
+    "SLURM_JOB_PARTITION": "debug",
+    "SLURMD_NODENAME": "cn1",
+}
+
+
+def job_of(**changes: str) -> jobs.Job:
+    """The job of an environment; `SLURM_JOB_ID="7"` changes a variable."""
+    return jobs.from_environment({**ENVIRON, **changes}, 1, "/slurm", "/slurm/uid_1001/job_4711")
+
+
+# -- the environment -------------------------------------------------------------------------------
+
+
+def test_the_environment_describes_the_job() -> None:
+    job = job_of(SLURM_JOB_RESTART_COUNT="2")
+    assert (job.id, job.restart, job.uid, job.gid, job.user) == (4711, 2, 1001, 1002, "ada")
+    assert (job.partition, job.node, job.state, job.verdict) == ("debug", "cn1", jobs.OPEN, "")
+    assert job.key == f"4711-2-{linux.boot_id()[:8]}"
+
+
+def test_a_user_without_a_passwd_entry_goes_by_number() -> None:
+    environ = {name: value for name, value in ENVIRON.items() if name != "SLURM_JOB_USER"}
+    assert jobs.from_environment({**environ, "SLURM_JOB_UID": "65534"}, 1, "/", "/x").user == "65534"
+
+
+@pytest.mark.parametrize("value", ["0", "65534", "4294967294"])
+def test_any_uid_of_the_kernels_is_a_number(value: str) -> None:
+    assert job_of(SLURM_JOB_UID=value).uid == int(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "abc", "12 ", " 12", "+1", "-1", "1.0", "0x10", "1e3", "12\n", "12\n13", "٣", "²", "9" * 11, "9" * 100_000,
+     "1_000", "../4711", "4711/../../etc", "\0"],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_JOB_UID", "SLURM_JOB_GID", "SLURM_JOB_RESTART_COUNT"])
+def test_what_is_not_a_number_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BadEnvironment, match=f"^{name}: not a number: ") as error:
+        job_of(**{name: value})
+    assert len(str(error.value)) < 100
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_JOB_UID", "SLURM_JOB_GID"])
+def test_a_number_that_is_not_there_is_refused_by_name(name: str) -> None:
+    environ = {other: value for other, value in ENVIRON.items() if other != name}
+    with pytest.raises(BadEnvironment, match=f"^{name}: not set"):
+        jobs.from_environment(environ, 1, "/", "/x")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a/b", "..", ".hidden", "../../etc", "a b", "a\nb", "a\tb", "a\0b", "a;b", "$(id)", "`id`", "a'b", 'a"b', "a*",
+     "a\x1b[2J", "a" * 256, "\udcff"],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["SLURM_JOB_USER", "SLURM_JOB_PARTITION", "SLURMD_NODENAME"])
+def test_what_is_not_a_name_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(BadEnvironment, match=f"^{name}: not a name: ") as error:
+        job_of(**{name: value})
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "value", ["cn1", "cn-1.cluster.example", "rack1_node2", "ada@example.org", "svc+x", "machine$"]
+)
+def test_names_of_real_nodes_and_users_are_taken(value: str) -> None:
+    assert job_of(SLURM_JOB_USER=value, SLURMD_NODENAME=value).node == value
+
+
+def test_a_comment_with_newlines_changes_nothing() -> None:
+    job = job_of(SLURM_JOB_COMMENT="a\nSLURM_JOB_UID=0\n", SLURM_JOB_NAME="x\ny")
+    assert (job.uid, job.user) == (1001, "ada")
+
+
+# -- the record ------------------------------------------------------------------------------------
+
+
+def test_a_record_is_what_was_written(run: Path) -> None:
+    job = job_of()
+    jobs.create(job)
+    found = jobs.load(job.key)
+    assert found is not None and found.to_json() == job.to_json()
+
+
+def test_a_record_is_roots_alone(run: Path) -> None:
+    jobs.create(job_of())
+    for path in (run / "jobs").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE((run / "jobs").stat().st_mode) == 0o700
+
+
+def test_a_prolog_that_runs_twice_finds_its_own(run: Path) -> None:
+    jobs.create(job_of())
+    jobs.create(job_of())
+    assert len(jobs.keys()) == 1
+
+
+def test_a_requeued_job_has_a_record_of_its_own(run: Path) -> None:
+    jobs.create(job_of())
+    jobs.create(job_of(SLURM_JOB_RESTART_COUNT="1"))
+    assert [job.restart for job in jobs.everyone()] == [0, 1]
+
+
+def test_no_record_is_no_error(run: Path) -> None:
+    assert jobs.load("1-0-00000000") is None
+    assert jobs.keys() == []
+    assert jobs.everyone() == []
+    assert jobs.latest(1) is None
+    assert jobs.had_containers("1-0-00000000") is False
+
+
+DAMAGE = {
+    "empty": "",
+    "cut short": '{"id": 4711, "resta',
+    "another document": "[]",
+    "a field is missing": '{"id": 4711}',
+    "not text": "\udcff\udcfe",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_record_is_a_fault_of_the_node_that_names_the_file(run: Path, text: str) -> None:
+    job = job_of()
+    jobs.create(job)
+    record = run / "jobs" / job.key / "job"
+    record.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(NodeFault, match=f"^{record}: the job's record cannot be read"):
+        jobs.load(job.key)
+
+
+def test_a_damaged_record_hides_no_other(run: Path) -> None:
+    jobs.create(job_of())
+    jobs.create(job_of(SLURM_JOB_ID="5"))
+    (run / "jobs" / job_of().key / "job").write_text("")
+    assert [job.id for job in jobs.everyone()] == [5]
+
+
+def test_a_run_directory_that_cannot_be_written_is_a_fault_of_the_node(run: Path) -> None:
+    (run / "jobs").write_text("a file in the way")
+    with pytest.raises(NodeFault, match="the job's record cannot be written"):
+        jobs.create(job_of())
+
+
+def test_the_latest_start_of_a_job_is_found_by_its_number(run: Path) -> None:
+    for restart in ("0", "2", "1"):
+        job = job_of(SLURM_JOB_RESTART_COUNT=restart)
+        job.opened = 1000.0 + int(restart)
+        jobs.create(job)
+    found = jobs.latest(4711)
+    assert found is not None and found.restart == 2
+
+
+def test_a_note_of_the_brokers_means_that_there_were_containers(run: Path) -> None:
+    job = job_of()
+    jobs.create(job)
+    assert not jobs.had_containers(job.key)
+    (run / "jobs" / job.key / "containers" / "nonce").write_text("{}")
+    assert jobs.had_containers(job.key)
+
+
+def test_a_record_is_forgotten_with_all_that_is_in_it(run: Path) -> None:
+    job = job_of()
+    jobs.create(job)
+    (run / "jobs" / job.key / "containers" / "nonce").write_text("{}")
+    (run / "jobs" / job.key / "ops" / "greeted").write_text("")
+    jobs.forget(job.key)
+    jobs.forget(job.key)
+    assert jobs.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "age", "kept"),
+    [
+        (jobs.GONE, "clean", jobs.TOMBSTONE_SECONDS + 60, False),
+        (jobs.GONE, "clean", jobs.TOMBSTONE_SECONDS - 60, True),
+        (jobs.GONE, "left pid 1", jobs.TOMBSTONE_SECONDS + 60, True),
+        (jobs.OPEN, "", jobs.TOMBSTONE_SECONDS + 60, True),
+        (jobs.CLOSING, "", jobs.TOMBSTONE_SECONDS + 60, True),
+    ],
+    ids=["old tombstone", "young tombstone", "unclean", "open", "closing"],
+)
+def test_only_old_tombstones_are_swept(run: Path, state: str, verdict: str, age: float, kept: bool) -> None:  # noqa: FBT001
+    job = job_of()
+    job.state, job.verdict, job.closed = state, verdict, job.opened - age
+    jobs.create(job)
+    jobs.sweep()
+    assert (jobs.load(job.key) is not None) is kept
+
+
+def test_a_record_is_written_whole(run: Path) -> None:
+    job = job_of()
+    jobs.create(job)
+    record = run / "jobs" / job.key
+    assert json.loads((record / "job").read_text())["cgroup"] == job.cgroup
+    assert sorted(path.name for path in record.iterdir()) == ["containers", "job", "ops"]  # nothing half-written beside

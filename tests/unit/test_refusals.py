@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is refused, and the one line that a user reads: tests/golden/refusals.txt is the catalogue.
+
+The bodies are what docker CLI 28.2.2 sends for the command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slurm_hooks.broker import routes
+from slurm_hooks.broker.http1 import Request
+from slurm_hooks.errors import HooksError, Refused
+from slurm_hooks.knobs.mounts import OWN_WAY, admit
+from tests.unit.policy import cli, decide, golden
+
+DEVICE = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}
+GPU = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+FLAGS: dict[str, dict[str, Any]] = {
+    "--privileged": {"HostConfig_Privileged": True},
+    "--cap-add SYS_ADMIN": {"HostConfig_CapAdd": ["SYS_ADMIN"]},
+    "--user 0": {"User": "0"},
+    "--group-add 0": {"HostConfig_GroupAdd": ["0"]},
+    "--pid=host": {"HostConfig_PidMode": "host"},
+    "--pid=container:other": {"HostConfig_PidMode": "container:other"},
+    "--ipc=host": {"HostConfig_IpcMode": "host"},
+    "--uts=host": {"HostConfig_UTSMode": "host"},
+    "--userns=host": {"HostConfig_UsernsMode": "host"},
+    "--cgroup-parent=/": {"HostConfig_CgroupParent": "/"},
+    "--cgroupns=host": {"HostConfig_CgroupnsMode": "host"},
+    "--network host": {"HostConfig_NetworkMode": "host", "NetworkingConfig": {"EndpointsConfig": {}}},
+    "--network container:other": {"HostConfig_NetworkMode": "container:other"},
+    "--network mine": {"HostConfig_NetworkMode": "mine", "NetworkingConfig": {"EndpointsConfig": {"mine": {}}}},
+    "--ip 10.0.0.1": {
+        "NetworkingConfig": {"EndpointsConfig": {"default": {"IPAMConfig": {"IPv4Address": "10.0.0.1"}}}}
+    },
+    "-p 80:80": {"HostConfig_PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "80"}]}},
+    "-P": {"HostConfig_PublishAllPorts": True},
+    "--dns 1.1.1.1": {"HostConfig_Dns": ["1.1.1.1"]},
+    "--add-host a:10.0.0.1": {"HostConfig_ExtraHosts": ["a:10.0.0.1"]},
+    "--link other": {"HostConfig_Links": ["other"]},
+    "--security-opt seccomp=unconfined": {"HostConfig_SecurityOpt": ["seccomp=unconfined"]},
+    "--security-opt apparmor=unconfined": {"HostConfig_SecurityOpt": ["apparmor=unconfined"]},
+    "--security-opt label=disable": {"HostConfig_SecurityOpt": ["label=disable"]},
+    "--security-opt no-new-privileges=false": {"HostConfig_SecurityOpt": ["no-new-privileges=false"]},
+    "--security-opt systempaths=unconfined": {"HostConfig_MaskedPaths": [], "HostConfig_ReadonlyPaths": []},
+    "--device /dev/fuse": {"HostConfig_Devices": [DEVICE]},
+    "--gpus all": {"HostConfig_DeviceRequests": [GPU]},
+    "--device-cgroup-rule 'a *:* rwm'": {"HostConfig_DeviceCgroupRules": ["a *:* rwm"]},
+    "--pids-limit -1": {"HostConfig_PidsLimit": -1},
+    "--restart always": {"HostConfig_RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}},
+    "--health-cmd true": {"Healthcheck": {"Test": ["CMD-SHELL", "true"]}},
+    "--log-driver syslog": {"HostConfig_LogConfig": {"Type": "syslog", "Config": {}}},
+    "--ulimit nofile=10:20": {"HostConfig_Ulimits": [{"Name": "nofile", "Hard": 20, "Soft": 10}]},
+    "--sysctl net.ipv4.ip_forward=1": {"HostConfig_Sysctls": {"net.ipv4.ip_forward": "1"}},
+    "--runtime runc": {"HostConfig_Runtime": "runc"},
+    "--oom-score-adj -1000": {"HostConfig_OomScoreAdj": -1000},
+    "--oom-kill-disable": {"HostConfig_OomKillDisable": True},
+    "--memory-swap -1": {"HostConfig_Memory": 1 << 26, "HostConfig_MemorySwap": -1},
+    "--shm-size 1g": {"HostConfig_ShmSize": 1 << 30},
+    "--storage-opt size=1g": {"HostConfig_StorageOpt": {"size": "1g"}},
+    "--annotation a=b": {"HostConfig_Annotations": {"a": "b"}},
+    "--volumes-from other": {"HostConfig_VolumesFrom": ["other"]},
+    "-v vol:/x": {"HostConfig_Binds": ["vol:/x"]},
+    "-v /x": {"Volumes": {"/x": {}}},
+    "-v /home/u:/x:shared": {"HostConfig_Binds": ["/home/u:/x:shared"]},
+    "-v /home/u:/x:Z": {"HostConfig_Binds": ["/home/u:/x:Z"]},
+    "-v /home/u:/proc/x": {"HostConfig_Binds": ["/home/u:/proc/x"]},
+    "-v /home/u:/x/../..": {"HostConfig_Binds": ["/home/u:/x/../.."]},
+    "-v /a:/x -v /b:/x/": {"HostConfig_Binds": ["/a:/x", "/b:/x/"]},
+    "--mount type=tmpfs,target=/x": {"HostConfig_Mounts": [{"Type": "tmpfs", "Target": "/x"}]},
+    "--mount type=volume,target=/x": {"HostConfig_Mounts": [{"Type": "volume", "Target": "/x"}]},
+    "--mount type=bind,source=/a,target=/x,bind-propagation=rshared": {
+        "HostConfig_Mounts": [
+            {"Type": "bind", "Source": "/a", "Target": "/x", "BindOptions": {"Propagation": "rshared"}}
+        ]
+    },
+    "--mount type=bind,source=/a,target=/x,volume-driver=local": {
+        "HostConfig_Mounts": [
+            {"Type": "bind", "Source": "/a", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "local"}}}
+        ]
+    },
+    "--tmpfs /x:suid": {"HostConfig_Tmpfs": {"/x": "suid"}},
+    "--workdir /proc/self/fd/8": {"WorkingDir": "/proc/self/fd/8"},
+    "--workdir relative": {"WorkingDir": "relative"},
+    "--hostname 'a b'": {"Hostname": "a b"},
+    "--label slurm-hooks.job=1": {"Labels": {"slurm-hooks.job": "1"}},
+    "--stop-signal 'TERM now'": {"StopSignal": "TERM now"},
+    "--stop-timeout -1": {"StopTimeout": -1},
+}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "docker build .": ("POST", "/build"),
+    "docker buildx build .": ("POST", "/session"),
+    "docker pull img": ("POST", "/images/create"),
+    "docker push img": ("POST", "/images/img/push"),
+    "docker load": ("POST", "/images/load"),
+    "docker tag img other": ("POST", "/images/img/tag"),
+    "docker rmi img": ("DELETE", "/images/img"),
+    "docker save img": ("GET", "/images/get"),
+    "docker commit c": ("POST", "/commit"),
+    "docker cp c:/x .": ("GET", "/containers/c/archive"),
+    "docker cp x c:/": ("PUT", "/containers/c/archive"),
+    "docker export c": ("GET", "/containers/c/export"),
+    "docker update c": ("POST", "/containers/c/update"),
+    "docker rename c d": ("POST", "/containers/c/rename"),
+    "docker pause c": ("POST", "/containers/c/pause"),
+    "docker container prune": ("POST", "/containers/prune"),
+    "docker network ls": ("GET", "/networks"),
+    "docker network create n": ("POST", "/networks/create"),
+    "docker volume create": ("POST", "/volumes/create"),
+    "docker login": ("POST", "/auth"),
+    "docker swarm init": ("POST", "/swarm/init"),
+    "docker service ls": ("GET", "/services"),
+    "docker plugin ls": ("GET", "/plugins"),
+    "docker system df": ("GET", "/system/df"),
+    "docker events": ("GET", "/events"),
+}
+PLACES = {
+    "/etc": "directory",
+    "/": "directory",
+    "/var": "directory",
+    "/run/docker.sock": "socket",
+    "/home/u/pipe": "pipe",
+    "/usr/bin/sudo": "file",
+    "/proc/1/environ": "file",
+    "/var/lib/slurm-hooks-docker/overlay2": "directory",
+}
+
+
+def of_flag(flag: str) -> str:
+    with pytest.raises(HooksError) as refusal:
+        decide(cli(**FLAGS[flag]))
+    return str(refusal.value)
+
+
+def of_command(command: str) -> str:
+    method, path = COMMANDS[command]
+    with pytest.raises(Refused) as refusal:
+        routes.find(Request(method, (1, 44), path))
+    return str(refusal.value)
+
+
+def of_place(path: str) -> str:
+    stage = decide(cli(HostConfig_Binds=[f"{path}:/x"])).stages[0]
+    why = admit(stage, path, PLACES[path])
+    assert why, f"{path} may be mounted"
+    return str(Refused(f"-v {path}", why, OWN_WAY))
+
+
+def test_the_catalogue_of_refusals() -> None:
+    lines = [f"docker run {flag} img\n    {of_flag(flag)}" for flag in FLAGS]
+    lines += [f"docker run -v {path}:/x img   (a {kind})\n    {of_place(path)}" for path, kind in PLACES.items()]
+    lines += [f"{command}\n    {of_command(command)}" for command in COMMANDS]
+    golden("refusals.txt", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_is_refused_in_one_line_that_names_it(flag: str) -> None:
+    line = of_flag(flag)
+    assert "\n" not in line
+    assert flag.split()[0].partition("=")[0] in line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_refused_in_one_line(command: str) -> None:
+    assert "\n" not in of_command(command)
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_a_place_of_the_nodes_own_is_not_mounted(path: str) -> None:
+    assert of_place(path).startswith(f"-v {path}: ")
+
+
+@pytest.mark.parametrize("path", ["/home/u", "/scratch/u/in", "/etcetera", "/var/tmp/u", "/tmp", "/runs"])
+def test_a_place_of_the_users_own_is_mounted(path: str) -> None:
+    stage = decide(cli(HostConfig_Binds=[f"{path}:/x"])).stages[0]
+    assert admit(stage, path, "directory") == ""
+
+
+def test_what_a_user_typed_cannot_forge_a_second_line() -> None:
+    with pytest.raises(Refused) as refusal:
+        decide(cli(HostConfig_NetworkMode="a\nslurm-hooks: job 1: all is well \x1b[2J\u202e"))
+    assert str(refusal.value).isprintable()
