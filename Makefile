@@ -3,9 +3,9 @@
 # An edited configuration is the site's: `make install` keeps it.
 
 SHELL := /bin/bash
-CACHE := $(or $(SLURM_HOOKS_CACHE),/var/cache/slurm-hooks)
-VENV := $(CACHE)/venv-$(shell sha256sum pyproject.toml 2>/dev/null | cut -c1-12)
+VENV := build/venv
 PYTHON := $(VENV)/bin/python
+PYTEST := $(PYTHON) -m pytest -q
 
 DESTDIR :=
 libdir := /usr/lib/slurm-hooks
@@ -30,3 +30,31 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	  case $$file in slurm-hooks/*.toml) [ ! -e "$$to" ] || continue;; esac; \
 	  install -D -m $$mode "$$file" "$$to"; done
 	install -d -m 750 $(DESTDIR)/var/log/slurm-hooks
+
+.PHONY: $(VENV)
+$(VENV):
+	@tests/venv.sh $@
+
+.PHONY: test test-unit test-compose test-uml
+test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
+	@tests/all.sh test-unit test-compose test-uml
+
+test-unit: $(VENV)  ## what needs no cluster
+	tests/labs/host.sh
+	$(PYTEST) tests/unit tests/property
+
+test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
+	$(PYTEST) tests/cluster tests/attacks --lab compose
+
+test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
+	$(PYTEST) tests/cluster tests/attacks --lab uml
+
+.PHONY: clean
+clean:  ## stop both labs and leave the machine as it was; the cache stays (make distclean)
+	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; fi
+	tests/labs/clean.sh
+	rm -rf build
+
+.PHONY: distclean
+distclean: clean  ## clean, and the cache: trees, images, virtual environments
+	tests/labs/clean.sh --all

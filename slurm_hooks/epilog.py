@@ -88,7 +88,9 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
         peaks = peaks_of(job)
         verdict = torn_down(job)
         if lock is not None and not lock.held:
-            verdict = f"slurm-hooks: job {job.id} ({job.user}): a container start hung in the broker; then: slurm-hooks epilog {job.id}"
+            verdict = (
+                f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
+            )
         if now is not None:
             job.state, job.verdict, job.closed = jobs.GONE, verdict, time.time()
             jobs.store(job)

@@ -41,14 +41,14 @@ def read(path: str = config.EVENTS, *, job: int | None = None) -> Iterator[dict[
     """The events of a job (of all jobs: None), oldest first, the last rotated file included."""
     for name in (f"{path}.1", path):
         try:
-            file = open(name, encoding="utf-8", errors="replace")
+            with open(name, encoding="utf-8", errors="replace") as file:
+                lines = file.readlines()
         except OSError:
             continue
-        with file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    continue  # a line cut short by a full disk
-                if isinstance(entry, dict) and (job is None or entry.get("job") == job):
-                    yield entry
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # a line cut short by a full disk
+            if isinstance(entry, dict) and (job is None or entry.get("job") == job):
+                yield entry

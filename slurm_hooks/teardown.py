@@ -166,9 +166,8 @@ def reason(job: jobs.Job, left: list[escapes.Left]) -> str:
     """The node's drain reason: one line, the culprit first, short enough for `sinfo -R -o %200E`."""
     first = next((one for one in left if one.kind == "process"), left[0])
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    outlived = f": not ended by SIGKILL in {KILL_SECONDS:.0f} s" if first.kind == "process" else ""
     return (
-        f"slurm-hooks: job {job.id} ({job.user}) left {first.what}{more}: not ended by SIGKILL in {KILL_SECONDS:.0f} s; "
+        f"slurm-hooks: job {job.id} ({job.user}) left {first.what}{more}{outlived}; "
         f"see slurm-hooks report {job.id}, then run slurm-hooks epilog {job.id}"
-        if first.kind == "process"
-        else f"slurm-hooks: job {job.id} ({job.user}) left {first.what}{more}; run slurm-hooks epilog {job.id}"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -91,7 +92,7 @@ async def _reconcile(up: Upstream) -> None:
 async def _happened(event: dict[str, Any]) -> None:
     actor = event["Actor"]["Attributes"]
     key, nonce = actor[LABEL_JOB], actor.get(LABEL_NONCE, "")
-    if not nonce.isalnum() or key not in jobs.keys():
+    if not nonce.isalnum() or not os.path.isdir(jobs.directory(key)):
         return
     job = jobs.load(key)
     if job is None:

@@ -144,6 +144,7 @@ class ExecCreate(Struct, rename="pascal", forbid_unknown_fields=True):
     env: Strings = None
     working_dir: str | None = None
     cmd: Strings = None
+    container: str | None = None  # docker-py's; the path names the container
 
 
 class ExecStart(Struct, rename="pascal", forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ ANY = ".{0,4096}"
 NAME = "/?[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}"
 SIGNAL = "(SIG)?[A-Z0-9+-]{0,16}"
 KEYS = "[a-zA-Z0-9@\\[\\]\\\\^_,-]{0,64}"
-NOTHING = "|0|false|False"
+STREAMS = "stdin stdout stderr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,10 @@ class Route:
         return re.compile(expression.replace("{image}", "(?P<image>[a-zA-Z0-9][a-zA-Z0-9_./:@-]{0,511})"))
 
 
-def _route(method: str, template: str, handler: str, client: str, **query: str) -> Route:
-    return Route(method, template, handler, MappingProxyType(query), client)
+def _route(method: str, template: str, handler: str, client: str, flags: str = "", **query: str) -> Route:
+    """`flags` are parameters that are true or false; Python's `_` stands for `-` in other names."""
+    values = {name: FLAG for name in flags.split()} | {name.replace("_", "-"): value for name, value in query.items()}
+    return Route(method, template, handler, MappingProxyType(values), client)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -53,26 +55,29 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/version", "version", "docker version"),
     _route("GET", "/info", "info", "docker info"),
     # -- images of the node, to read
-    _route("GET", "/images/json", "images", "docker images", all=FLAG, digests=FLAG, filters=ANY, **{"shared-size": FLAG, "manifests": FLAG}),
-    _route("GET", "/images/{image}/json", "image", "docker image inspect", manifests=FLAG),
+    _route("GET", "/images/json", "images", "docker images", "all digests shared-size manifests", filters=ANY),
+    _route("GET", "/images/{image}/json", "image", "docker image inspect", "manifests"),
     # -- containers of the asking job
-    _route("GET", "/containers/json", "list", "docker ps", all=FLAG, limit=NUMBER, size=FLAG, filters=ANY),
+    _route("GET", "/containers/json", "list", "docker ps", "all size", limit=NUMBER, filters=ANY),
     _route("POST", "/containers/create", "create", "docker run, docker create", name=NAME, platform=ANY),
-    _route("POST", "/containers/{id}/start", "start", "docker run, docker start", detachKeys=KEYS, checkpoint=NOTHING, **{"checkpoint-dir": NOTHING}),
-    _route("GET", "/containers/{id}/json", "inspect", "docker inspect", size=FLAG),
-    _route("POST", "/containers/{id}/attach", "attach", "docker run, docker attach", stream=FLAG, stdin=FLAG, stdout=FLAG, stderr=FLAG, logs=FLAG, detachKeys=KEYS),
+    _route("POST", "/containers/{id}/start", "start", "docker run, docker start", detachKeys=KEYS),
+    _route("GET", "/containers/{id}/json", "inspect", "docker inspect", "size"),
+    _route("POST", "/containers/{id}/attach", "attach", "docker attach", f"stream logs {STREAMS}", detachKeys=KEYS),
     _route("POST", "/containers/{id}/wait", "own", "docker wait", condition="not-running|next-exit|removed"),
     _route("POST", "/containers/{id}/resize", "own", "docker run -t", h=NUMBER, w=NUMBER),
-    _route("GET", "/containers/{id}/logs", "own", "docker logs", follow=FLAG, stdout=FLAG, stderr=FLAG, since=SINCE, until=SINCE, timestamps=FLAG, tail="all|[0-9]{1,9}", details=FLAG),
+    _route(
+        "GET", "/containers/{id}/logs", "own", "docker logs", "follow stdout stderr timestamps details",
+        since=SINCE, until=SINCE, tail="all|[0-9]{1,9}",
+    ),
     _route("POST", "/containers/{id}/stop", "own", "docker stop", t=NUMBER, signal=SIGNAL),
     _route("POST", "/containers/{id}/kill", "own", "docker kill", signal=SIGNAL),
-    _route("DELETE", "/containers/{id}", "remove", "docker rm", v=FLAG, force=FLAG, link=NOTHING),
+    _route("DELETE", "/containers/{id}", "remove", "docker rm", "v force"),
     _route("POST", "/containers/{id}/exec", "exec-create", "docker exec"),
     _route("POST", "/exec/{id}/start", "exec-start", "docker exec"),
     _route("POST", "/exec/{id}/resize", "exec-own", "docker exec -t", h=NUMBER, w=NUMBER),
     _route("GET", "/exec/{id}/json", "exec-own", "docker exec"),
     # -- what `docker inspect NAME` asks for after containers and images: there is none
-    _route("GET", "/networks/{id}", "absent", "docker inspect", scope=ANY, verbose=FLAG),
+    _route("GET", "/networks/{id}", "absent", "docker inspect", "verbose", scope=ANY),
     _route("GET", "/volumes/{id}", "absent", "docker inspect"),
     _route("GET", "/plugins/{id}/json", "absent", "docker inspect"),
     # -- our own, beside Docker's
@@ -83,28 +88,31 @@ ROUTES: tuple[Route, ...] = (
 PATTERNS = tuple((route, route.pattern) for route in ROUTES)
 
 # (method, path) expression → the command as typed, the rule, what to do instead.
+BRING_IMAGE = "Ask the site to bring the image to the nodes."
+SHARED = "images are shared by all jobs of the node"
 REFUSALS: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
     (re.compile(pattern), what, why, todo)
     for pattern, what, why, todo in (
-        ("POST /(build|session|grpc|build/.*)", "docker build", "images are not built inside jobs",
-         "Build elsewhere, and ask the site to bring the image to the nodes."),
-        ("POST /images/create", "docker pull", "a job runs the images that lie on the node; `docker images` lists them",
-         "Ask the site to bring the image to the nodes."),
+        ("POST /(build|session|grpc|build/.*)", "docker build", "images are not built inside jobs", BRING_IMAGE),
+        ("POST /images/create", "docker pull", "a job runs the images that `docker images` lists", BRING_IMAGE),
         ("POST /images/.*/push", "docker push", "a job's images do not leave the node", "Push from elsewhere."),
-        ("POST /images/load", "docker load", "images are shared by all jobs of the node",
-         "Ask the site to bring the image to the nodes."),
-        ("POST /images/.*/tag", "docker tag", "names of images are shared by all jobs of the node", "Use the name it has."),
-        ("DELETE /images/.*", "docker rmi", "images are shared by all jobs of the node", "Leave it; the site cleans up."),
+        ("POST /images/load", "docker load", SHARED, BRING_IMAGE),
+        ("POST /images/.*/tag", "docker tag", SHARED, "Use the name that it has."),
+        ("DELETE /images/.*", "docker rmi", SHARED, "Leave it; the site cleans up."),
         ("POST /commit", "docker commit", "images are not made inside jobs", "Keep results in a bind mount."),
-        ("[A-Z]+ /containers/[^/]+/archive", "docker cp", "the daemon would copy as root",
-         "Use a bind mount, or: docker exec CONTAINER cat FILE."),
+        (
+            "[A-Z]+ /containers/[^/]+/archive", "docker cp", "the daemon would copy as root",
+            "Use a bind mount, or: docker exec CONTAINER cat FILE.",
+        ),
         ("GET /containers/[^/]+/export", "docker export", "the daemon would copy as root", "Use a bind mount."),
-        ("POST /containers/[^/]+/update", "docker update", "limits are set when a container is made", "Start another one."),
-        ("[A-Z]+ /networks.*", "docker network", "a job's container has no network but its own loopback", "Leave it out."),
-        ("[A-Z]+ /volumes.*", "docker volume", "volumes are not offered in jobs", "Mount a directory of yours: -v /path:/path."),
+        ("POST /containers/[^/]+/update", "docker update", "limits are set at the start", "Start another container."),
+        ("[A-Z]+ /networks.*", "docker network", "a job's container has no network but its loopback", "Leave it out."),
+        ("[A-Z]+ /volumes.*", "docker volume", "volumes are not offered in jobs", "Mount a directory: -v /path:/path."),
         ("POST /auth", "docker login", "a job does not pull images", "Leave it out."),
-        ("[A-Z]+ /(swarm|nodes|services|tasks|secrets|configs|plugins)(/.*)?", "docker swarm, service, plugin",
-         "a job is no swarm", "Leave it out."),
+        (
+            "[A-Z]+ /(swarm|nodes|services|tasks|secrets|configs|plugins)(/.*)?", "docker swarm, service, plugin",
+            "a job is no swarm", "Leave it out.",
+        ),
     )
 )  # fmt: skip
 
@@ -134,7 +142,7 @@ def _proved(route: Route, query: dict[str, str]) -> dict[str, str]:
     kept = {}
     for name, value in query.items():
         if name not in route.query:
-            if value not in ("", "0", "false"):
+            if value not in ("", "0", "false", "False"):
                 raise Refused(f"{route.client}: {name}={value[:40]}", "not offered in a job", "Leave it out.")
             continue
         if value and not re.fullmatch(route.query[name], value):

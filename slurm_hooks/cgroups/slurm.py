@@ -3,7 +3,7 @@
 
 | release       | cgroup | directory of a job                                                |
 | ------------- | ------ | ----------------------------------------------------------------- |
-| 22.05 – 25.05 | v2     | [init]/system.slice/[<node>_]slurmstepd.scope/job_<id>            |
+| 22.05 - 25.05 | v2     | [init]/system.slice/[<node>_]slurmstepd.scope/job_<id>            |
 | 25.11         | v2     | the same, in the slice that cgroup.conf's CgroupSlice names       |
 | 26.05         | v2     | …/<SLUID>, or job_<id> with CgroupJobIdPaths=yes (26.05.2)        |
 | all           | v1     | each hierarchy: /slurm[_<node>]/uid_<uid>/job_<id>                |

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Leave the machine as it was before lab (a): no container, volume, network or image of ours, no daemon.
 #   --cluster  the cluster only: the image of its hosts stays
-#   --all      the cached root trees and Docker data as well
+#   --all      the cache as well: root trees, images, Docker data, virtual environments
 set -eu
 
 labs=$(dirname "$(readlink -f "$0")")
@@ -23,6 +23,7 @@ fi
 "$labs/dockerd.sh" stop
 
 if [ "${1:-}" = --all ]; then
-    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache/tree.lock"
+    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/user-mode-linux_*.deb "$cache"/venv-* \
+        "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
 fi

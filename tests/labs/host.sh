@@ -11,6 +11,7 @@ wanted=
 need mmdebstrap mmdebstrap
 need mkfs.ext4 e2fsprogs
 need ip iproute2
+need shellcheck shellcheck
 # A Docker that is here already is used as it is, whoever installed it.
 docker info >/dev/null 2>&1 || need dockerd docker.io
 need docker docker.io

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import pairwise
 
 import h11
 from hypothesis import given, settings
@@ -20,7 +21,8 @@ PIECES = [
     b"/containers/create", b"/..", b"%2F", b"?all=1", b"&all=1", b"?name=a", b" HTTP/1.1", b" HTTP/1.0", b"\r\n",
     b"\r\n\r\n", b"\n", b"\r", b"Host: d", b"Host: d\r\n", b"Content-Length: 2\r\n", b"Content-Length: 99999999999\r\n",
     b"Content-Length: " + b"9" * 5000 + b"\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n",
-    b"Connection: Upgrade\r\n", b"Upgrade: tcp\r\n", b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n", b"X: y\r\n z\r\n",
+    b"Connection: Upgrade\r\n", b"Upgrade: tcp\r\n", b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n",
+    b"X: y\r\n z\r\n",
     b"{}", b"2\r\n{}\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"\x00", b"\xff", b": ",
     b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n", b"POST /x HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{}",
 ]  # fmt: skip
@@ -62,7 +64,7 @@ def test_whatever_comes_out_is_clean(pieces: list[bytes]) -> None:
 def test_the_pieces_do_not_matter(pieces: list[bytes], cuts: list[int]) -> None:
     data = b"".join(pieces)
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    recut = [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    recut = [data[start:end] for start, end in pairwise(places)]
     assert requests_in(recut) == requests_in([bytes([byte]) for byte in data])
 
 

@@ -61,7 +61,7 @@ def test_a_key_given_twice_counts_once_and_is_written_once(body: bytes) -> None:
 
 
 def test_the_last_of_two_keys_is_judged() -> None:
-    with pytest.raises(Exception, match="^--privileged: "):
+    with pytest.raises(Exception, match=r"^--privileged: "):
         decide(b'{"Image":"img","HostConfig":{"Privileged":false},"HostConfig":{"Privileged":true}}')
 
 
@@ -87,7 +87,7 @@ def test_the_last_of_two_keys_is_judged() -> None:
          "deep", "list", "null", "string", "cut short"],
 )  # fmt: skip
 def test_a_body_that_is_not_one_clean_document_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequest, match="^request body: "):
+    with pytest.raises(BadRequest, match=r"^request body: "):
         decide(body)
 
 
@@ -105,7 +105,7 @@ def test_a_body_that_is_not_one_clean_document_is_refused(body: bytes) -> None:
     ],
 )
 def test_a_value_of_another_type_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequest, match="^request body: "):
+    with pytest.raises(BadRequest, match=r"^request body: "):
         decide(body)
 
 

@@ -10,39 +10,47 @@ import pytest
 from slurm_hooks import controller
 from slurm_hooks.errors import NodeFault
 
+SCRIPT = """#!/bin/sh
+here=$(dirname "$0")
+printf '%s\\n' "$@" > "$here/asked"
+cat "$here/$(basename "$0").says"
+exit "$(cat "$here/status")"
+"""
+
 
 @pytest.fixture
 def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A scontrol that notes its arguments, prints the file `says` and exits with the status in `status`."""
-    program = tmp_path / "scontrol"
-    program.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\ncat {tmp_path}/says\nexit "$(cat {tmp_path}/status)"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setattr(controller, "SCONTROL", (str(tmp_path / "not-here"), str(program)))
+    """A scontrol and a squeue: each notes its arguments, prints what it is to say and exits as told."""
+    for name in ("scontrol", "squeue"):
+        (tmp_path / name).write_text(SCRIPT)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(controller, "SCONTROL", (str(tmp_path / "not-here" / "scontrol"), str(tmp_path / "scontrol")))
     answers(tmp_path, "")
     return tmp_path
 
 
 def answers(scontrol: Path, text: str, status: int = 0) -> None:
-    (scontrol / "says").write_text(text)
+    """Both say the same."""
+    for name in ("scontrol", "squeue"):
+        (scontrol / f"{name}.says").write_text(text)
     (scontrol / "status").write_text(str(status))
 
 
-def job(state: str, name: str = "solve") -> str:
-    """A job as `scontrol --oneliner show job` prints it."""
-    return f"JobId=7 JobName={name} UserId=ada(1001) GroupId=ada(1002) JobState={state} Reason=None Requeue=1\n"
+def has_job(scontrol: Path, state: str, name: str = "solve") -> None:
+    """A job as `scontrol --oneliner show job` and `squeue --format=%T` print it."""
+    answers(scontrol, f"JobId=7 JobName={name} UserId=ada(1001) GroupId=ada(1002) JobState={state} Reason=None\n")
+    (scontrol / "squeue.says").write_text(f"{state}\n")
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "PENDING", "SUSPENDED", "CONFIGURING"])
 def test_an_unfinished_job_is_alive(scontrol: Path, state: str) -> None:
-    answers(scontrol, job(state))
+    has_job(scontrol, state)
     assert controller.Scontrol().is_alive(7)
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"])
 def test_a_finished_job_is_not(scontrol: Path, state: str) -> None:
-    answers(scontrol, job(state))
+    has_job(scontrol, state)
     assert not controller.Scontrol().is_alive(7)
 
 
@@ -52,13 +60,13 @@ def test_a_job_that_slurm_has_forgotten_is_not(scontrol: Path) -> None:
 
 
 def test_the_name_of_a_job_does_not_speak_for_its_state(scontrol: Path) -> None:
-    answers(scontrol, job("COMPLETED", name="a JobState=RUNNING b"))
+    has_job(scontrol, "COMPLETED", name="a JobState=RUNNING b")
     assert not controller.Scontrol().is_alive(7)
 
 
 def test_a_controller_that_does_not_answer_is_a_fault(scontrol: Path) -> None:
     answers(scontrol, "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", 1)
-    with pytest.raises(NodeFault, match="^state of job 7"):
+    with pytest.raises(NodeFault, match=r"^state of job 7"):
         controller.Scontrol().is_alive(7)
 
 
@@ -74,7 +82,7 @@ def test_a_drain_is_asked_for_with_its_reason_as_one_argument(scontrol: Path) ->
 
 def test_a_drain_that_fails_is_a_fault_in_slurms_words(scontrol: Path) -> None:
     answers(scontrol, "slurm_update error: Invalid user id\n", 1)
-    with pytest.raises(NodeFault, match="^drain of cn1: slurm_update error: Invalid user id$"):
+    with pytest.raises(NodeFault, match=r"^drain of cn1: slurm_update error: Invalid user id$"):
         controller.Scontrol().drain("cn1", "x")
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_bind_mount_is_staged_and_not_passed() -> None:
 def test_a_mount_option_is_a_bind_mount_too() -> None:
     mount = {"Type": "bind", "Source": "/scratch/u", "Target": "/in/", "ReadOnly": True}
     assert decide(cli(HostConfig_Mounts=[mount])).stages == (
-        Stage("/scratch/u", "/in", True, ("/var/lib/slurm-hooks-docker",)),
+        Stage("/scratch/u", "/in", readonly=True, denied=("/var/lib/slurm-hooks-docker",)),
     )
 
 
@@ -67,7 +68,7 @@ def test_a_read_only_root_has_writable_scratch_places() -> None:
     [{"HostConfig_Binds": ["/home/u/tmp:/tmp"]}, {"HostConfig_Tmpfs": {"/tmp": "size=1m"}}],
     ids=["-v", "--tmpfs"],
 )
-def test_a_scratch_place_gives_way_to_what_the_user_mounts_there(change: dict[str, object]) -> None:
+def test_a_scratch_place_gives_way_to_what_the_user_mounts_there(change: dict[str, Any]) -> None:
     host = sent(cli(**change))["HostConfig"]
     mounted = [mount["Target"] for mount in host["Mounts"]] + list(host["Tmpfs"])
     assert mounted.count("/tmp") == 1
@@ -80,7 +81,7 @@ def test_a_tmpfs_keeps_its_size_and_gets_our_options() -> None:
 
 @pytest.mark.parametrize("target", ["/", "/proc/x", "/sys", "/dev/shm/../x", "/a/../.."])
 def test_a_tmpfs_goes_where_a_bind_mount_may_go(target: str) -> None:
-    with pytest.raises(Refused, match="^--tmpfs "):
+    with pytest.raises(Refused, match=r"^--tmpfs "):
         decide(cli(HostConfig_Tmpfs={target: ""}))
 
 
@@ -102,7 +103,7 @@ def test_the_own_user_may_be_named(user: str) -> None:
 
 @pytest.mark.parametrize("user", ["0", "root", "0:0", "1001:0", "1001:1002:", " 1001", "01001", "+1001", "1001:2000"])
 def test_no_other_user_may_be_named(user: str) -> None:
-    with pytest.raises(Refused, match="^--user "):
+    with pytest.raises(Refused, match=r"^--user "):
         decide(cli(User=user))
 
 
@@ -117,7 +118,7 @@ def test_a_pids_limit_up_to_the_sites_is_taken(limit: int) -> None:
 
 @pytest.mark.parametrize("limit", [-1, 1025, 2**63, -(2**70)])
 def test_a_pids_limit_beyond_the_sites_is_refused(limit: int) -> None:
-    with pytest.raises(Refused, match="^--pids-limit "):
+    with pytest.raises(Refused, match=r"^--pids-limit "):
         decide(cli(HostConfig_PidsLimit=limit))
 
 

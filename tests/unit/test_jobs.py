@@ -49,8 +49,8 @@ def test_any_uid_of_the_kernels_is_a_number(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "abc", "12 ", " 12", "+1", "-1", "1.0", "0x10", "1e3", "12\n", "12\n13", "٣", "²", "9" * 11, "9" * 100_000,
-     "1_000", "../4711", "4711/../../etc", "\0"],
+    ["", " ", "abc", "12 ", " 12", "+1", "-1", "1.0", "0x10", "1e3", "12\n", "12\n13", "٣", "²", "9" * 11,
+     "9" * 100_000, "1_000", "../4711", "4711/../../etc", "\0"],
     ids=repr,
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_JOB_UID", "SLURM_JOB_GID", "SLURM_JOB_RESTART_COUNT"])

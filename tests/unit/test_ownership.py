@@ -54,7 +54,7 @@ def test_a_field_without_an_owner_is_refused_by_its_flag(unit: str) -> None:
 
 
 def test_a_security_option_without_an_owner_is_refused_by_its_flag() -> None:
-    with pytest.raises(Refused, match="^--security-opt writable-cgroups: "):
+    with pytest.raises(Refused, match=r"^--security-opt writable-cgroups: "):
         decide(cli(HostConfig_SecurityOpt=["writable-cgroups"]))
 
 

@@ -75,5 +75,5 @@ def test_a_report_for_programs_is_lines_of_json(capsys: pytest.CaptureFixture[st
 
 
 def test_a_job_that_is_not_known_is_an_error_in_words(log: Path) -> None:
-    with pytest.raises(HooksError, match="^job 7: no event of it on this node"):
+    with pytest.raises(HooksError, match=r"^job 7: no event of it on this node"):
         report.main(7, as_json=False)

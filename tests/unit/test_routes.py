@@ -71,7 +71,7 @@ def test_an_unknown_parameter_that_says_nothing_is_dropped(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", "true", "False", "no", "0 "])
 def test_an_unknown_parameter_that_says_something_is_refused(value: str) -> None:
-    with pytest.raises(Refused, match="^docker info: invented="):
+    with pytest.raises(Refused, match=r"^docker info: invented="):
         find("GET", "/info", invented=value)
 
 

@@ -98,7 +98,8 @@ def test_only_the_first_task_of_a_step_tells_it(
 
 @pytest.mark.parametrize(
     "pieces",
-    [(), (b"HTTP",), (b"HTTP/1.1 200 \r\nContent-Length: 9\r\n\r\nx",), (b"\x00\xff\r\n\r\n",), (b"HTTP/1.1 x y\r\n\r\n",),
+    [(), (b"HTTP",), (b"HTTP/1.1 200 \r\nContent-Length: 9\r\n\r\nx",), (b"\x00\xff\r\n\r\n",),
+     (b"HTTP/1.1 x y\r\n\r\n",),
      (b"HTTP/1.1 200 \r\nContent-Length: many\r\n\r\n",)],
     ids=["nothing", "a piece", "cut short", "bytes", "no status", "no length"],
 )  # fmt: skip
