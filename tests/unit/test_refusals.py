@@ -33,6 +33,10 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--network host": {"HostConfig_NetworkMode": "host", "NetworkingConfig": {"EndpointsConfig": {}}},
     "--network container:other": {"HostConfig_NetworkMode": "container:other"},
     "--network mine": {"HostConfig_NetworkMode": "mine", "NetworkingConfig": {"EndpointsConfig": {"mine": {}}}},
+    "--network none --network mine": {
+        "HostConfig_NetworkMode": "none",
+        "NetworkingConfig": {"EndpointsConfig": {"mine": {}}},
+    },
     "--ip 10.0.0.1": {
         "NetworkingConfig": {"EndpointsConfig": {"default": {"IPAMConfig": {"IPv4Address": "10.0.0.1"}}}}
     },
@@ -45,6 +49,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--security-opt apparmor=unconfined": {"HostConfig_SecurityOpt": ["apparmor=unconfined"]},
     "--security-opt label=disable": {"HostConfig_SecurityOpt": ["label=disable"]},
     "--security-opt no-new-privileges=false": {"HostConfig_SecurityOpt": ["no-new-privileges=false"]},
+    "--security-opt no-new-privileges (twice)": {"HostConfig_SecurityOpt": ["no-new-privileges"] * 2},
     "--security-opt systempaths=unconfined": {"HostConfig_MaskedPaths": [], "HostConfig_ReadonlyPaths": []},
     "--device /dev/fuse": {"HostConfig_Devices": [DEVICE]},
     "--gpus all": {"HostConfig_DeviceRequests": [GPU]},
@@ -58,11 +63,14 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--runtime runc": {"HostConfig_Runtime": "runc"},
     "--oom-score-adj -1000": {"HostConfig_OomScoreAdj": -1000},
     "--oom-kill-disable": {"HostConfig_OomKillDisable": True},
+    "--memory -1": {"HostConfig_Memory": -1},
+    "--cpus -1": {"HostConfig_NanoCpus": -1},
     "--memory-swap -1": {"HostConfig_Memory": 1 << 26, "HostConfig_MemorySwap": -1},
     "--shm-size 1g": {"HostConfig_ShmSize": 1 << 30},
     "--storage-opt size=1g": {"HostConfig_StorageOpt": {"size": "1g"}},
     "--annotation a=b": {"HostConfig_Annotations": {"a": "b"}},
     "--volumes-from other": {"HostConfig_VolumesFrom": ["other"]},
+    "--volume-driver local": {"HostConfig_VolumeDriver": "local"},
     "-v vol:/x": {"HostConfig_Binds": ["vol:/x"]},
     "-v /x": {"Volumes": {"/x": {}}},
     "-v /home/u:/x:shared": {"HostConfig_Binds": ["/home/u:/x:shared"]},
@@ -70,6 +78,15 @@ FLAGS: dict[str, dict[str, Any]] = {
     "-v /home/u:/proc/x": {"HostConfig_Binds": ["/home/u:/proc/x"]},
     "-v /home/u:/x/../..": {"HostConfig_Binds": ["/home/u:/x/../.."]},
     "-v /a:/x -v /b:/x/": {"HostConfig_Binds": ["/a:/x", "/b:/x/"]},
+    "-v /a:/b:ro:z": {"HostConfig_Binds": ["/a:/b:ro:z"]},
+    "-v (65 times)": {"HostConfig_Binds": [f"/a:/b{number}" for number in range(65)]},
+    "--mount type=bind,source=a,target=/x": {
+        "HostConfig_Mounts": [{"Type": "bind", "Source": "a", "Target": "/x"}],
+    },
+    "--mount type=bind,source=/a": {"HostConfig_Mounts": [{"Type": "bind", "Source": "/a"}]},
+    "--mount type=bind,source=/a,target=/x,… (not an object)": {
+        "HostConfig_Mounts": [{"Type": "bind", "Source": "/a", "Target": "/x", "BindOptions": "rshared"}],
+    },
     "--mount type=tmpfs,target=/x": {"HostConfig_Mounts": [{"Type": "tmpfs", "Target": "/x"}]},
     "--mount type=volume,target=/x": {"HostConfig_Mounts": [{"Type": "volume", "Target": "/x"}]},
     "--mount type=bind,source=/a,target=/x,bind-propagation=rshared": {
@@ -82,6 +99,8 @@ FLAGS: dict[str, dict[str, Any]] = {
             {"Type": "bind", "Source": "/a", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "local"}}}
         ]
     },
+    "--tmpfs /proc/x": {"HostConfig_Tmpfs": {"/proc/x": ""}},
+    "--tmpfs /x --tmpfs /x/": {"HostConfig_Tmpfs": {"/x": "", "/x/": "size=1m"}},
     "--tmpfs /x:suid": {"HostConfig_Tmpfs": {"/x": "suid"}},
     "--workdir /proc/self/fd/8": {"WorkingDir": "/proc/self/fd/8"},
     "--workdir relative": {"WorkingDir": "relative"},
@@ -89,6 +108,12 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--label slurm-hooks.job=1": {"Labels": {"slurm-hooks.job": "1"}},
     "--stop-signal 'TERM now'": {"StopSignal": "TERM now"},
     "--stop-timeout -1": {"StopTimeout": -1},
+}
+WORDS: dict[str, dict[str, Any]] = {
+    "docker run ' img'": {"Image": " img"},
+    "docker run ''": {"Image": ""},
+    "docker run -- --privileged": {"Image": "--privileged"},
+    "docker run img (with 257 KiB of arguments)": {"Cmd": ["x" * (257 * 1024)]},
 }
 COMMANDS: dict[str, tuple[str, str]] = {
     "docker build .": ("POST", "/build"),
@@ -135,6 +160,12 @@ def of_flag(flag: str) -> str:
     return str(refusal.value)
 
 
+def of_words(words: str) -> str:
+    with pytest.raises(Refused) as refusal:
+        decide(cli(**WORDS[words]))
+    return str(refusal.value)
+
+
 def of_command(command: str) -> str:
     method, path = COMMANDS[command]
     with pytest.raises(Refused) as refusal:
@@ -151,6 +182,7 @@ def of_place(path: str) -> str:
 
 def test_the_catalogue_of_refusals() -> None:
     lines = [f"docker run {flag} img\n    {of_flag(flag)}" for flag in FLAGS]
+    lines += [f"{words}\n    {of_words(words)}" for words in WORDS]
     lines += [f"docker run -v {path}:/x img   (a {kind})\n    {of_place(path)}" for path, kind in PLACES.items()]
     lines += [f"{command}\n    {of_command(command)}" for command in COMMANDS]
     golden("refusals.txt", "\n".join(lines) + "\n")
