@@ -51,7 +51,7 @@ def findings() -> Iterator[Finding]:
     if info.get("CgroupDriver") != "cgroupfs":
         yield Finding(
             "wrong",
-            f"the jobs' dockerd uses the {info.get('CgroupDriver')} cgroup driver, which cannot place a container in a job",
+            f"the cgroup driver of the jobs' dockerd is {info.get('CgroupDriver')}, which places no container in a job",
             'Set "exec-opts": ["native.cgroupdriver=cgroupfs"] in its configuration.',
         )
     if not info.get("PidsLimit", True):

@@ -85,8 +85,10 @@ def run(wish: argparse.Namespace) -> int:
 
 
 def _epilog(job_id: int | None, *, dry_run: bool) -> int:
-    from slurm_hooks import epilog, jobs
+    from slurm_hooks import controller, epilog, jobs
 
+    if job_id is None and not dry_run:
+        return epilog.main()
     job = jobs.latest(job_id) if job_id is not None else epilog.job_of(os.environ)
     if job is None:
         raise HooksError(
@@ -98,6 +100,8 @@ def _epilog(job_id: int | None, *, dry_run: bool) -> int:
         for operation in teardown.plan(job):
             print(operation)
         return 0
+    if job.state == jobs.OPEN and controller.connect().is_alive(job_id or job.id):
+        raise HooksError(f"job {job.id}", "Slurm says that it is not over", "scancel it; slurmd then runs the epilog.")
     return epilog.finish(job)
 
 

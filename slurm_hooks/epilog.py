@@ -75,37 +75,44 @@ def finish(job: jobs.Job) -> int:
 
 def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
     """CLOSING, teardown, verdict, tombstone; ("clean" or the drain reason, the job's peaks)."""
-    recorded = os.path.isdir(jobs.directory(job.key))
-    lock = hold(job) if recorded else None
+    if not os.path.isdir(jobs.directory(job.key)):  # no Prolog ran, or an Epilog before us was through
+        return torn_down(job), {}
     try:
-        now = jobs.load(job.key) if recorded else None
-        if now is not None:
-            job = now
-            if job.state == jobs.GONE and job.verdict == "clean":
-                return "clean", {}  # an Epilog before us (Slurm up to 25.11 may run it twice) has looked
-            job.state = jobs.CLOSING
-            jobs.store(job)
-        peaks = peaks_of(job)
-        verdict = torn_down(job)
-        if lock is not None and not lock.held:
-            verdict = (
+        lock = hold(job)
+    except FileNotFoundError:
+        return "clean", {}  # buried this moment by an Epilog before us: Slurm up to 25.11 may run it twice
+    with lock:
+        now = recorded(job)
+        if now.state == jobs.GONE:
+            return "clean", {}
+        now.state = jobs.CLOSING
+        jobs.store(now)
+        peaks = peaks_of(now)
+        now.verdict = torn_down(now)
+        if not lock.held:
+            now.verdict = (
                 f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
             )
-        if now is not None:
-            job.state, job.verdict, job.closed = jobs.GONE, verdict, time.time()
-            jobs.store(job)
-            if verdict == "clean":
-                forget_notes(job)
-        return verdict, peaks
-    finally:
-        if lock is not None:
-            lock.release()
+        now.closed = time.time()
+        if now.verdict == "clean":
+            jobs.bury(now)
+        else:
+            jobs.store(now)
+        return now.verdict, peaks
+
+
+def recorded(job: jobs.Job) -> jobs.Job:
+    """The job as its record has it now; a damaged record is replaced by what the environment said."""
+    try:
+        return jobs.load(job.key) or job
+    except NodeFault:
+        return job
 
 
 def hold(job: jobs.Job) -> linux.Locked:
     """The job for ourselves. Not held past the deadline: dockerd hangs in a create; the job is closed all the same."""
     lock = linux.Locked(jobs.directory(job.key), within=BROKER_SECONDS)
-    if not lock.held and (now := jobs.load(job.key)) is not None and now.state == jobs.CLOSING:
+    if not lock.held and recorded(job).state == jobs.CLOSING:
         lock.release()
         lock = linux.Locked(jobs.directory(job.key), within=EPILOG_SECONDS)
     return lock
@@ -154,14 +161,6 @@ def peaks_of(job: jobs.Job) -> dict[str, int]:
     except (OSError, ValueError):
         return peaks
     return {name: max(peaks.get(name, 0), int(noted.get(name, 0))) for name in {*peaks, *noted}}
-
-
-def forget_notes(job: jobs.Job) -> None:
-    """The broker's notes of a clean job: only the tombstone stays."""
-    for part in ("containers", "ops"):
-        directory = f"{jobs.directory(job.key)}/{part}"
-        for name in os.listdir(directory):
-            os.unlink(f"{directory}/{name}")
 
 
 def drain(job: jobs.Job, why: str) -> None:

@@ -5,6 +5,8 @@
         job                  written by hooks only: the whole truth about the job, one JSON object
         containers/<nonce>   written by the broker only, before dockerd hears of the container
         ops/<name>           written by the broker only: what it did once for the job
+    /run/slurm-hooks/gone/<id>-<restart>-<boot>
+                             the tombstone: `job` with the clean verdict, for a day
 
 The key holds job id, restart count and boot, so a late second Epilog never
 touches a requeued job. Who decides about a job holds flock() on its directory:
@@ -13,7 +15,6 @@ the broker shared, from decision to verified start; the Epilog alone.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
@@ -87,7 +88,7 @@ def whole_number(environ: Mapping[str, str], name: str, default: str | None = No
 def word(environ: Mapping[str, str], name: str, default: str = "") -> str:
     """A name (user, node, partition, SLUID) from a hook's environment: no path, no space. Raises BadEnvironment."""
     text = environ.get(name, default)
-    if len(text) > 255 or any(not (c.isalnum() or c in "._@+-$") for c in text) or text.startswith("."):
+    if len(text) > 255 or any(not (c.isalnum() or c in "._@+-$\\") for c in text) or text.startswith("."):
         raise BadEnvironment(name, f"not a name: {text[:40]!r}")
     return text
 
@@ -147,18 +148,18 @@ def store(job: Job, run: str = config.RUN) -> None:
 
 
 def load(of_key: str, run: str = config.RUN) -> Job | None:
-    """The record of that key; None where there is none. Raises NodeFault where it is damaged."""
+    """The record of that key, or its tombstone; None where there is neither. Raises NodeFault where it is damaged."""
     path = f"{directory(of_key, run)}/job"
     try:
         return Job(**json.loads(linux.read(path)))
     except FileNotFoundError:
-        return None
+        return buried(of_key, run)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NodeFault(path, f"the job's record cannot be read ({error})") from None
 
 
 def keys(run: str = config.RUN) -> list[str]:
-    """The keys of all records."""
+    """The keys of all records of jobs that are not gone."""
     try:
         return sorted(os.listdir(f"{run}/jobs"))
     except FileNotFoundError:
@@ -166,7 +167,7 @@ def keys(run: str = config.RUN) -> list[str]:
 
 
 def everyone(run: str = config.RUN) -> list[Job]:
-    """All records that can be read; a damaged one is the Epilog's to tell about."""
+    """All jobs that are not gone and whose record can be read; a damaged one is the Epilog's to tell about."""
     found = []
     for name in keys(run):
         try:
@@ -180,7 +181,7 @@ def everyone(run: str = config.RUN) -> list[Job]:
 
 def latest(job_id: int, run: str = config.RUN) -> Job | None:
     """The newest record of a job id, for a person who names only that."""
-    mine = [job for job in everyone(run) if job.id == job_id]
+    mine = [job for job in (*everyone(run), *tombstones(run)) if job.id == job_id]
     return max(mine, key=lambda job: (job.opened, job.restart), default=None)
 
 
@@ -192,22 +193,36 @@ def had_containers(of_key: str, run: str = config.RUN) -> bool:
         return False
 
 
-def forget(of_key: str, run: str = config.RUN) -> None:
-    """Remove a record. Raises OSError other than "not there"."""
-    top = directory(of_key, run)
-    for path in linux.tree_of(top):
-        try:
-            for name in os.listdir(path):
-                if not os.path.isdir(f"{path}/{name}"):
-                    os.unlink(f"{path}/{name}")
-            os.rmdir(path)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
+def bury(job: Job, run: str = config.RUN) -> None:
+    """The job is gone: keep its verdict as a tombstone, remove the record. Idempotent. Raises OSError."""
+    job.state = GONE
+    os.makedirs(f"{run}/gone", 0o700, exist_ok=True)
+    linux.replace(f"{run}/gone/{job.key}", job.to_json())
+    for path in linux.tree_of(directory(job.key, run)):
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")  # directories below are gone already: tree_of gives the deepest first
+        os.rmdir(path)
+
+
+def buried(of_key: str, run: str = config.RUN) -> Job | None:
+    """The tombstone of that key; None where there is none, or it cannot be read."""
+    try:
+        return Job(**json.loads(linux.read(f"{run}/gone/{of_key}")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tombstones(run: str = config.RUN) -> list[Job]:
+    """The jobs that are gone since less than a day."""
+    try:
+        names = os.listdir(f"{run}/gone")
+    except FileNotFoundError:
+        return []
+    return [job for name in names if (job := buried(name, run)) is not None]
 
 
 def sweep(run: str = config.RUN) -> None:
-    """Forget the tombstones that are older than a day."""
-    for job in everyone(run):
-        if job.state == GONE and job.verdict == "clean" and time.time() - job.closed > TOMBSTONE_SECONDS:
-            forget(job.key, run)
+    """Forget the tombstones that are older than a day. Raises OSError."""
+    for job in tombstones(run):
+        if time.time() - job.closed > TOMBSTONE_SECONDS:
+            os.unlink(f"{run}/gone/{job.key}")

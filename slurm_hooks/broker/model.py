@@ -4,7 +4,7 @@
 Every field of moby's create body is named here (api/types/container/config.go,
 hostconfig.go; v1.40 to v1.52), since the docker CLI sends each with its zero
 value. A key that is not, or is written in another case, is refused by the
-decoder: Go would fold `HoſtConfig` into `HostConfig`, so nothing is passed by
+decoder: Go would fold `HostConfig` with a long s (U+017F) into `HostConfig`, so nothing is passed by
 name that was not decoded by name. What was decoded is split into *units*; each
 non-zero unit needs a knob that owns it.
 """

@@ -47,7 +47,7 @@ class Registry:
         if now and now == self._seen:
             return
         found = sorted(jobs.everyone(self.run), key=lambda job: job.opened)
-        self._keys = {job.cgroup: job.key for job in found if job.state != jobs.GONE}
+        self._keys = {job.cgroup: job.key for job in found}
         # A record directory without its `job` yet is being written: look again next time.
         self._seen = now if len(found) == len(jobs.keys(self.run)) else 0
 

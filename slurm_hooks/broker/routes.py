@@ -44,7 +44,7 @@ class Route:
 
 def _route(method: str, template: str, handler: str, client: str, flags: str = "", **query: str) -> Route:
     """`flags` are parameters that are true or false; Python's `_` stands for `-` in other names."""
-    values = {name: FLAG for name in flags.split()} | {name.replace("_", "-"): value for name, value in query.items()}
+    values = dict.fromkeys(flags.split(), FLAG) | {name.replace("_", "-"): value for name, value in query.items()}
     return Route(method, template, handler, MappingProxyType(values), client)
 
 

@@ -17,7 +17,11 @@ from slurm_hooks.cgroups import slurm
 @pytest.fixture(autouse=True)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty run directory, which is every function's default now (defaults are bound at definition)."""
-    moved = {config.RUN: str(tmp_path / "run"), config.EVENTS: str(tmp_path / "events.jsonl")}
+    moved = {
+        config.RUN: str(tmp_path / "run"),
+        config.EVENTS: str(tmp_path / "events.jsonl"),
+        config.SOURCE: str(tmp_path / "slurm-hooks.toml"),
+    }
     (tmp_path / "run").mkdir()
     for module in (config, events, jobs, slurm):
         for _, function in inspect.getmembers(module, inspect.isfunction):

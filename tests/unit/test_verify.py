@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The read-back: what the kernel says of a running container, compared with what was asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from slurm_hooks import knobs
+from slurm_hooks.knobs.contract import Seen
+from slurm_hooks.linux import Mount
+from tests.unit.policy import JOB, cli, decide
+
+ASKED = dict(decide(cli("cli-run-rich")).fields)
+SOURCE = Mount("8:1", "/home/u/data", "/run/slurm-hooks/stage/x/0", "rw,nosuid,nodev", "ext4")
+STATUS = {
+    "Uid": "1001\t1001\t1001\t1001",
+    "Gid": "1002\t1002\t1002\t1002",
+    "Groups": "1002 2000",
+    "CapInh": "0000000000000000",
+    "CapPrm": "0000000000000000",
+    "CapEff": "0000000000000000",
+    "CapBnd": "0000000000000000",
+    "CapAmb": "0000000000000000",
+    "NoNewPrivs": "1",
+    "Seccomp": "2",
+}
+OWN = {name: f"{name}:[4026532{number}]" for number, name in enumerate(("pid", "net", "ipc", "mnt", "uts"))}
+HOST = {name: f"{name}:[402653100]" for name in OWN}
+ROOT = Mount("0:50", "/", "/", "ro,relatime", "overlay")
+KCORE = Mount("0:5", "/null", "/proc/kcore", "rw,nosuid", "tmpfs")
+DATA = Mount("8:1", "/home/u/data", "/data", "ro,nosuid,nodev", "ext4")
+GOOD = Seen(
+    pid=42,
+    status=STATUS,
+    cgroup=f"{JOB.cgroup}/{'c' * 64}",
+    pids_max="1024",
+    namespaces=OWN,
+    host_namespaces=HOST,
+    label="docker-default (enforce)",
+    lsm="apparmor",
+    mounts=(ROOT, KCORE, DATA),
+    staged={"/data": SOURCE},
+)
+
+
+def verify(**changes: Any) -> list[str]:
+    return knobs.verify(replace(GOOD, **changes), JOB, ASKED)
+
+
+def status(**changes: str) -> dict[str, dict[str, str]]:
+    return {"status": {**STATUS, **changes}}
+
+
+def test_a_container_as_it_was_asked_for_differs_in_nothing() -> None:
+    assert verify() == []
+
+
+def test_a_kernel_without_apparmor_has_no_profile_to_miss() -> None:
+    assert verify(lsm="", label="") == []
+
+
+DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
+    "another uid": (status(Uid="0\t0\t0\t0"), "identity: uid"),
+    "another saved uid": (status(Uid="1001\t1001\t0\t1001"), "identity: uid"),
+    "another gid": (status(Gid="0\t0\t0\t0"), "identity: gid"),
+    "another group": (status(Groups="1002 0"), "identity: groups"),
+    "a capability in effect": (status(CapEff="0000000000200000"), "capabilities: CapEff"),
+    "a capability in the bounding set": (status(CapBnd="00000000a80425fb"), "capabilities: CapBnd"),
+    "an ambient capability": (status(CapAmb="0000000000000001"), "capabilities: CapAmb"),
+    "an inheritable capability": (status(CapInh="0000000000000001"), "capabilities: CapInh"),
+    "a permitted capability": (status(CapPrm="0000000000000001"), "capabilities: CapPrm"),
+    "new privileges": (status(NoNewPrivs="0"), "capabilities: no-new-privileges"),
+    "no seccomp": (status(Seccomp="0"), "seccomp: "),
+    "strict seccomp": (status(Seccomp="1"), "seccomp: "),
+    "no AppArmor profile": ({"label": "unconfined"}, "apparmor: "),
+    "an AppArmor profile that only complains": ({"label": "docker-default (complain)"}, "apparmor: "),
+    "the node's network": ({"namespaces": {**OWN, "net": HOST["net"]}}, "network: "),
+    "the node's pids": ({"namespaces": {**OWN, "pid": HOST["pid"]}}, "namespaces: "),
+    "the node's IPC": ({"namespaces": {**OWN, "ipc": HOST["ipc"]}}, "namespaces: "),
+    "the node's host name": ({"namespaces": {**OWN, "uts": HOST["uts"]}}, "namespaces: "),
+    "the node's mounts": ({"namespaces": {**OWN, "mnt": HOST["mnt"]}}, "namespaces: "),
+    "no pids limit": ({"pids_max": "max"}, "pids: "),
+    "another pids limit": ({"pids_max": "1025"}, "pids: "),
+    "a cgroup elsewhere": ({"cgroup": f"/docker/{'c' * 64}"}, "cgroup: "),
+    "the job's own cgroup": ({"cgroup": JOB.cgroup}, "cgroup: "),
+    "a cgroup of a job with a longer name": ({"cgroup": f"{JOB.cgroup}1/{'c' * 64}"}, "cgroup: "),
+    "a cgroup in a step": ({"cgroup": f"{JOB.cgroup}/step_0/{'c' * 64}"}, "cgroup: "),
+    "a writable root": ({"mounts": (Mount("0:50", "/", "/", "rw", "overlay"), KCORE, DATA)}, "rootfs: "),
+    "no root": ({"mounts": (KCORE, DATA)}, "rootfs: "),
+    "/proc unmasked": ({"mounts": (ROOT, DATA)}, "proc: "),
+    "an empty directory for a stage": (
+        {"mounts": (ROOT, KCORE, Mount("0:60", "/", "/data", "ro,nosuid,nodev", "tmpfs"))},
+        "mounts: /data ",
+    ),
+    "another directory of the same file system": (
+        {"mounts": (ROOT, KCORE, Mount("8:1", "/etc", "/data", "ro,nosuid,nodev", "ext4"))},
+        "mounts: /data ",
+    ),
+    "the stage at another place": (
+        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/other", "ro,nosuid,nodev", "ext4"))},
+        "mounts: /data ",
+    ),
+    "a stage with setuid": (
+        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/data", "ro,nodev", "ext4"))},
+        "mounts: /data ",
+    ),
+    "a stage with devices": (
+        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/data", "ro,nosuid", "ext4"))},
+        "mounts: /data ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_what_differs_is_told_by_the_knob_that_asked_for_it(changes: dict[str, Any], words: str) -> None:
+    found = verify(**changes)
+    assert len(found) == 1
+    assert found[0].startswith(words)
+
+
+def test_every_difference_is_told() -> None:
+    assert len(verify(pids_max="max", **status(Seccomp="0", NoNewPrivs="0"))) == 3
