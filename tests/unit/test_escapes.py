@@ -73,7 +73,7 @@ MOUNT = Left("mount", "/run/slurm-hooks/stage/x", "x")
     [
         ([PROCESS], "slurm-hooks: job 4711 (ada) left pid 9 cat, state D: not ended by SIGKILL in 8 s; "),
         ([MOUNT, PROCESS], "slurm-hooks: job 4711 (ada) left pid 9 cat, state D and 1 more: not ended by SIGKILL"),
-        ([MOUNT], "slurm-hooks: job 4711 (ada) left /run/slurm-hooks/stage/x; run slurm-hooks epilog 4711"),
+        ([MOUNT], "slurm-hooks: job 4711 (ada) left /run/slurm-hooks/stage/x; "),
     ],
     ids=["a process", "the process first", "no process"],
 )

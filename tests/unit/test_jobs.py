@@ -178,33 +178,66 @@ def test_a_note_of_the_brokers_means_that_there_were_containers(run: Path) -> No
     assert jobs.had_containers(job.key)
 
 
-def test_a_record_is_forgotten_with_all_that_is_in_it(run: Path) -> None:
+# -- the tombstone ---------------------------------------------------------------------------------
+
+
+def buried() -> jobs.Job:
+    """A job whose Epilog found nothing left."""
+    job = job_of()
+    jobs.create(job)
+    job.verdict, job.closed = "clean", job.opened
+    jobs.bury(job)
+    return job
+
+
+def test_a_job_that_is_gone_leaves_its_verdict_and_nothing_else(run: Path) -> None:
     job = job_of()
     jobs.create(job)
     (run / "jobs" / job.key / "containers" / "nonce").write_text("{}")
     (run / "jobs" / job.key / "ops" / "greeted").write_text("")
-    jobs.forget(job.key)
-    jobs.forget(job.key)
-    assert jobs.keys() == []
+    job.verdict = "clean"
+    jobs.bury(job)
+    assert jobs.keys() == [] and jobs.everyone() == []
+    found = jobs.load(job.key)
+    assert found is not None and (found.state, found.verdict) == (jobs.GONE, "clean")
+
+
+def test_a_job_may_be_buried_again(run: Path) -> None:
+    jobs.bury(buried())
+    assert len(jobs.tombstones()) == 1
+
+
+def test_a_job_that_is_gone_is_still_known_by_its_number(run: Path) -> None:
+    buried()
+    found = jobs.latest(4711)
+    assert found is not None and found.state == jobs.GONE
+
+
+def test_a_damaged_tombstone_is_none(run: Path) -> None:
+    job = buried()
+    (run / "gone" / job.key).write_text("{")
+    assert jobs.load(job.key) is None
+    assert jobs.tombstones() == []
 
 
 @pytest.mark.parametrize(
-    ("state", "verdict", "age", "kept"),
-    [
-        (jobs.GONE, "clean", jobs.TOMBSTONE_SECONDS + 60, False),
-        (jobs.GONE, "clean", jobs.TOMBSTONE_SECONDS - 60, True),
-        (jobs.GONE, "left pid 1", jobs.TOMBSTONE_SECONDS + 60, True),
-        (jobs.OPEN, "", jobs.TOMBSTONE_SECONDS + 60, True),
-        (jobs.CLOSING, "", jobs.TOMBSTONE_SECONDS + 60, True),
-    ],
-    ids=["old tombstone", "young tombstone", "unclean", "open", "closing"],
+    ("age", "kept"), [(jobs.TOMBSTONE_SECONDS + 60, False), (jobs.TOMBSTONE_SECONDS - 60, True)], ids=["old", "young"]
 )
-def test_only_old_tombstones_are_swept(run: Path, state: str, verdict: str, age: float, kept: bool) -> None:  # noqa: FBT001
-    job = job_of()
-    job.state, job.verdict, job.closed = state, verdict, job.opened - age
-    jobs.create(job)
+def test_a_tombstone_is_kept_for_a_day(run: Path, age: float, kept: bool) -> None:  # noqa: FBT001
+    job = buried()
+    job.closed -= age
+    jobs.bury(job)
     jobs.sweep()
     assert (jobs.load(job.key) is not None) is kept
+
+
+@pytest.mark.parametrize("state", [jobs.OPEN, jobs.CLOSING, jobs.GONE])
+def test_the_record_of_a_job_that_is_not_clean_is_never_swept(run: Path, state: str) -> None:
+    job = job_of()
+    job.state, job.verdict, job.closed = state, "left pid 1", job.opened - 10 * jobs.TOMBSTONE_SECONDS
+    jobs.create(job)
+    jobs.sweep()
+    assert jobs.load(job.key) is not None
 
 
 def test_a_record_is_written_whole(run: Path) -> None:

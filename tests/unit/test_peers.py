@@ -23,11 +23,6 @@ def opened(job_id: int = 12, restart: int = 0, cgroup: str = HEAD) -> jobs.Job:
     return job
 
 
-def ended(job: jobs.Job) -> None:
-    job.state = jobs.GONE
-    jobs.store(job)
-
-
 @pytest.fixture
 def registry(run: Path) -> Registry:
     return Registry(str(run))
@@ -99,13 +94,13 @@ def test_a_closing_job_is_still_the_job(registry: Registry) -> None:
 def test_a_job_that_is_gone_is_no_job(registry: Registry) -> None:
     job = opened()
     assert key_at(registry, HEAD + "/step_0") == job.key
-    ended(job)
+    jobs.bury(job)
     assert key_at(registry, HEAD + "/step_0") is None
 
 
 def test_a_requeued_job_at_the_same_place_is_the_new_one(registry: Registry) -> None:
     first = opened(restart=0)
     assert key_at(registry, HEAD + "/step_0") == first.key
-    ended(first)
+    jobs.bury(first)
     second = opened(restart=1)
     assert key_at(registry, HEAD + "/step_0") == second.key

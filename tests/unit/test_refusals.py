@@ -84,7 +84,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "HostConfig_Mounts": [{"Type": "bind", "Source": "a", "Target": "/x"}],
     },
     "--mount type=bind,source=/a": {"HostConfig_Mounts": [{"Type": "bind", "Source": "/a"}]},
-    "--mount type=bind,source=/a,target=/x,… (not an object)": {
+    "--mount type=bind,source=/a,target=/x (BindOptions a string)": {
         "HostConfig_Mounts": [{"Type": "bind", "Source": "/a", "Target": "/x", "BindOptions": "rshared"}],
     },
     "--mount type=tmpfs,target=/x": {"HostConfig_Mounts": [{"Type": "tmpfs", "Target": "/x"}]},

@@ -14,7 +14,7 @@ from slurm_hooks.linux import Mount
 from tests.unit.policy import JOB, cli, decide
 
 ASKED = dict(decide(cli("cli-run-rich")).fields)
-SOURCE = Mount("8:1", "/home/u/data", "/run/slurm-hooks/stage/x/0", "rw,nosuid,nodev", "ext4")
+SOURCE = Mount("8:1", "/home/u/data", "/run/slurm-hooks/stage/x/0", "ro,nosuid,nodev", "ext4")
 STATUS = {
     "Uid": "1001\t1001\t1001\t1001",
     "Gid": "1002\t1002\t1002\t1002",
@@ -30,7 +30,7 @@ STATUS = {
 OWN = {name: f"{name}:[4026532{number}]" for number, name in enumerate(("pid", "net", "ipc", "mnt", "uts"))}
 HOST = {name: f"{name}:[402653100]" for name in OWN}
 ROOT = Mount("0:50", "/", "/", "ro,relatime", "overlay")
-KCORE = Mount("0:5", "/null", "/proc/kcore", "rw,nosuid", "tmpfs")
+SYS = Mount("0:90", "/sys", "/proc/sys", "ro,nosuid,nodev,noexec", "proc")
 DATA = Mount("8:1", "/home/u/data", "/data", "ro,nosuid,nodev", "ext4")
 GOOD = Seen(
     pid=42,
@@ -41,7 +41,7 @@ GOOD = Seen(
     host_namespaces=HOST,
     label="docker-default (enforce)",
     lsm="apparmor",
-    mounts=(ROOT, KCORE, DATA),
+    mounts=(ROOT, SYS, DATA),
     staged={"/data": SOURCE},
 )
 
@@ -88,27 +88,28 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
     "the job's own cgroup": ({"cgroup": JOB.cgroup}, "cgroup: "),
     "a cgroup of a job with a longer name": ({"cgroup": f"{JOB.cgroup}1/{'c' * 64}"}, "cgroup: "),
     "a cgroup in a step": ({"cgroup": f"{JOB.cgroup}/step_0/{'c' * 64}"}, "cgroup: "),
-    "a writable root": ({"mounts": (Mount("0:50", "/", "/", "rw", "overlay"), KCORE, DATA)}, "rootfs: "),
-    "no root": ({"mounts": (KCORE, DATA)}, "rootfs: "),
-    "/proc unmasked": ({"mounts": (ROOT, DATA)}, "proc: "),
+    "a writable root": ({"mounts": (Mount("0:50", "/", "/", "rw", "overlay"), SYS, DATA)}, "rootfs: "),
+    "no root": ({"mounts": (SYS, DATA)}, "rootfs: "),
+    "/proc/sys not mounted anew": ({"mounts": (ROOT, DATA)}, "proc: "),
+    "/proc/sys writable": ({"mounts": (ROOT, Mount("0:90", "/sys", "/proc/sys", "rw", "proc"), DATA)}, "proc: "),
     "an empty directory for a stage": (
-        {"mounts": (ROOT, KCORE, Mount("0:60", "/", "/data", "ro,nosuid,nodev", "tmpfs"))},
+        {"mounts": (ROOT, SYS, Mount("0:60", "/", "/data", "ro,nosuid,nodev", "tmpfs"))},
         "mounts: /data ",
     ),
     "another directory of the same file system": (
-        {"mounts": (ROOT, KCORE, Mount("8:1", "/etc", "/data", "ro,nosuid,nodev", "ext4"))},
+        {"mounts": (ROOT, SYS, Mount("8:1", "/etc", "/data", "ro,nosuid,nodev", "ext4"))},
         "mounts: /data ",
     ),
-    "the stage at another place": (
-        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/other", "ro,nosuid,nodev", "ext4"))},
+    "a writable mount of a read-only stage": (
+        {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "rw,nosuid,nodev", "ext4"))},
         "mounts: /data ",
     ),
     "a stage with setuid": (
-        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/data", "ro,nodev", "ext4"))},
+        {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "ro,nodev", "ext4"))},
         "mounts: /data ",
     ),
     "a stage with devices": (
-        {"mounts": (ROOT, KCORE, Mount("8:1", "/home/u/data", "/data", "ro,nosuid", "ext4"))},
+        {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "ro,nosuid", "ext4"))},
         "mounts: /data ",
     ),
 }

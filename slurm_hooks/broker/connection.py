@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client's connection: whole requests in, one at a time, and their answers out.
+
+Whatever goes wrong with a request, the client gets one of our own errors; a bug
+of ours is logged and answered with a 500 that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import h11
+
+from slurm_hooks import events
+from slurm_hooks.broker import http1, relay
+from slurm_hooks.broker.http1 import Intake, Request
+from slurm_hooks.broker.peers import Asker, Peer, Registry
+from slurm_hooks.errors import BadRequest, HooksError, NodeFault
+from slurm_hooks.settings import Settings
+
+HEAD_SECONDS = 60.0  # an idle connection of the docker CLI lives no longer
+
+
+class Broker(Protocol):
+    """What all connections share; server.Broker."""
+
+    registry: Registry
+
+    def settings(self) -> Settings:
+        """The site's configuration. Raises BadConfig."""
+
+    async def upstream(self) -> relay.Upstream:
+        """The jobs' dockerd. Raises NodeFault."""
+
+    def known_upstream(self) -> relay.Upstream | None:
+        """The jobs' dockerd, if it was found already."""
+
+    def forget_upstream(self) -> None:
+        """dockerd failed: look again at the next request."""
+
+    def may_log_refusal(self, of: str) -> bool:
+        """Is one more refusal of a job, or of a uid outside jobs, worth a line?"""
+
+
+class Connection:
+    """A client's connection: requests in, answers out."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        handle: Handle,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: Peer,
+    ) -> None:
+        self.broker, self.handle, self.reader, self.writer, self.peer = broker, handle, reader, writer, peer
+        self.intake = Intake()
+
+    async def serve(self) -> None:
+        """Until the client leaves, or an answer ends the connection."""
+        while True:
+            try:
+                async with asyncio.timeout(HEAD_SECONDS):
+                    request = await self._request()
+            except BadRequest as error:
+                await self._reply(error.http_status, relay.error_body(error))
+                return
+            except TimeoutError:
+                return
+            if request is None:
+                return
+            await self._answer(request)
+            if self.intake.h11.our_state is not h11.DONE or self.intake.h11.their_state is not h11.DONE:
+                return
+            self.intake.ready_for_next()
+
+    async def _request(self) -> Request | None:
+        while True:
+            try:
+                request = self.intake.next()
+            except EOFError:
+                return None
+            if request is not None:
+                return request
+            if self.intake.h11.they_are_waiting_for_100_continue:
+                self.writer.write(self.intake.h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            data = await self.reader.read(relay.CHUNK)
+            if not data:
+                return None
+            self.intake.feed(data)
+
+    async def _answer(self, request: Request) -> None:
+        asker: Asker | None = None
+        try:
+            # Asked after the body was read: the peer may have left the job while it sent.
+            asker = self.peer.asker(self.broker.registry)
+            await self.handle(self, asker, request)
+        except HooksError as error:
+            if isinstance(error, NodeFault):
+                self.broker.forget_upstream()
+            self._note(error, asker, request)
+            await self._reply(error.http_status, relay.error_body(error), head=request.method == "HEAD")
+        except ConnectionError:
+            raise  # the client left in the middle: nobody to answer, nothing wrong
+        except (OSError, h11.LocalProtocolError) as error:
+            if self.intake.h11.our_state is h11.SEND_RESPONSE:
+                await self._reply(503, relay.error_body(NodeFault("slurm-hooks", str(error), "Tell the operators.")))
+            events.record("broker-fault", job=asker.job.id if asker else 0, why=f"{type(error).__name__}: {error}")
+        except Exception as error:
+            events.record("broker-bug", job=asker.job.id if asker else 0, why=f"{type(error).__name__}: {error}")
+            if self.intake.h11.our_state is h11.SEND_RESPONSE:
+                await self._reply(
+                    500, relay.error_body(NodeFault("slurm-hooks", "a bug of its own", "Tell the operators."))
+                )
+            raise
+
+    def _note(self, error: HooksError, asker: Asker | None, request: Request) -> None:
+        if error.http_status not in (403, 500, 503) or request.path == "/_ping":
+            return
+        if not self.broker.may_log_refusal(asker.job.key if asker else f"uid {self.peer.uid}"):
+            return
+        facts: dict[str, Any] = {"pid": self.peer.pid, "uid": self.peer.uid}
+        if asker is not None:
+            facts = {"job": asker.job.id, "restart": asker.job.restart}
+        events.record("refused", request=f"{request.method} {request.path}"[:200], why=str(error), **facts)
+
+    async def _reply(self, status: int, body: bytes, kind: str = "application/json", *, head: bool = False) -> None:
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *self._own_headers()]
+        headers += [("Ostype", "linux"), ("Builder-Version", "1")]  # `docker run --device` asks /_ping for the first
+        h = self.intake.h11
+        try:
+            data = h.send(h11.Response(status_code=status, headers=headers)) or b""
+            if not head:
+                data += h.send(h11.Data(data=body)) or b""
+            data += h.send(h11.EndOfMessage()) or b""
+        except h11.LocalProtocolError:
+            # The request was broken off in the middle: h11 does not answer it, its sender still gets a word.
+            data = (
+                b"HTTP/1.1 %d \r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+                % (
+                    status,
+                    len(body),
+                )
+                + body
+            )
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def _own_headers(self) -> list[tuple[str, str]]:
+        up = self.broker.known_upstream()
+        return [("Api-Version", f"{up.version[0]}.{up.version[1]}")] if up else []
+
+    async def reply_value(self, status: int, value: Any) -> None:
+        """An answer of ours: a JSON value, or nothing."""
+        await self._reply(status, b"" if value is None else json.dumps(value).encode() + b"\n")
+
+    async def reply_text(self, status: int, text: str, *, head: bool = False) -> None:
+        """An answer of ours in plain text."""
+        await self._reply(status, text.encode(), "text/plain; charset=utf-8", head=head)
+
+    async def pass_on(self, answer: relay.Answer) -> None:
+        """dockerd's answer as it comes, its head at once (`docker run` sends /wait before /start)."""
+        h = self.intake.h11
+        try:
+            if answer.status == 101:
+                await self._switch(answer)
+                return
+            headers: list[tuple[Any, Any]] = [*answer.headers, *self._own_headers()]
+            known = any(name == b"content-length" for name, _ in answer.headers)
+            if not known and answer.status not in (204, 304):
+                headers.append(("Transfer-Encoding", "chunked"))
+            self.writer.write(h.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+            await self.writer.drain()
+            await self._until_client_leaves(self._body_of(answer))
+        finally:
+            answer.close()
+
+    async def _body_of(self, answer: relay.Answer) -> None:
+        h = self.intake.h11
+        async for part in answer.body():
+            self.writer.write(h.send(h11.Data(data=part)) or b"")
+            await self.writer.drain()
+        self.writer.write(h.send(h11.EndOfMessage()) or b"")
+        await self.writer.drain()
+
+    async def _until_client_leaves(self, work: Awaitable[None]) -> None:
+        """A client that ends `docker logs -f` or `docker wait` frees dockerd's side too."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for one in (task, gone):
+                one.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        # Bytes that come early belong to the next request; h11 keeps them, and more than a head's worth ends it.
+        received = 0
+        while data := await self.reader.read(relay.CHUNK):
+            received += len(data)
+            if received > http1.MOST_HEAD:
+                return
+            self.intake.feed(data)
+
+    async def _switch(self, answer: relay.Answer) -> None:
+        h = self.intake.h11
+        headers: list[tuple[Any, Any]] = [("Connection", "Upgrade"), ("Upgrade", "tcp"), *answer.headers]
+        self.writer.write(
+            h.send(h11.InformationalResponse(status_code=101, reason=b"UPGRADED", headers=headers)) or b""
+        )
+        await self.writer.drain()
+        early, _ = h.trailing_data
+        await relay.splice((self.reader, self.writer), answer, bytes(early))
+
+
+Handle = Callable[[Connection, Asker, Request], Awaitable[None]]

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One handler for each word in routes.ROUTES: what is done with an admitted request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from slurm_hooks.broker import containers, launch, node, relay, routes
+from slurm_hooks.broker.connection import Connection
+from slurm_hooks.broker.http1 import Request
+from slurm_hooks.broker.peers import Asker
+from slurm_hooks.errors import BadConfig, BadRequest, NotFound
+
+Handler = Callable[[Connection, Asker, routes.Match, Request], Awaitable[None]]
+
+
+async def handle(c: Connection, asker: Asker, request: Request) -> None:
+    """Find the request's row and do what it says. Raises HooksError."""
+    match = routes.find(request)
+    await HANDLERS[match.route.handler](c, asker, match, request)
+
+
+async def _ping(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.broker.upstream()  # so that Api-Version is told, which clients ask here
+    await c.reply_text(200, "OK", head=request.method == "HEAD")
+
+
+async def _version(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await node.version(await _served(c, request)))
+
+
+async def _info(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await node.info(await _served(c, request), asker))
+
+
+async def _passed(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.pass_on(await up.ask(request.method, request.path, match.query))
+
+
+async def _absent(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    raise NotFound(f"No such object: {match.name}")
+
+
+async def _list(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await containers.listed(await _served(c, request), asker, match.query))
+
+
+async def _inspect(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await containers.inspected(await _served(c, request), asker, match.name, match.query))
+
+
+async def _create(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    if not node.platform_is_ours(match.query.get("platform", "")):
+        raise BadRequest(f"--platform {match.query['platform'][:40]}", "not this node's")
+    up = await _served(c, request)
+    await c.reply_value(*await launch.create(up, c.broker.settings(), asker, request.body, match.query.get("name", "")))
+
+
+async def _start(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    c.broker.settings()
+    await c.reply_value(*await launch.start(up, asker, containers.own(asker, match.name)))
+
+
+async def _own(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    """A request about a container of the job's, passed on with its full id and no body."""
+    up = await _served(c, request)
+    note = containers.own(asker, match.name)
+    path = match.route.template.replace("{id}", note.id)
+    answer = await up.ask(request.method, path, match.query)
+    await c.pass_on(answer)
+
+
+async def _attach(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    if not request.upgrade:
+        raise BadRequest("docker attach", "needs `Upgrade: tcp`")
+    up = await _served(c, request)
+    note = containers.own(asker, match.name)
+    await c.pass_on(await up.ask("POST", f"/containers/{note.id}/attach", match.query, upgrade=True))
+
+
+async def _remove(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.reply_value(*await containers.removed(up, asker, match.name, force=match.query.get("force", "")))
+
+
+async def _exec_create(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.reply_value(*await launch.exec_create(up, asker, containers.own(asker, match.name), request.body))
+
+
+async def _exec_start(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.pass_on(await launch.exec_start(up, asker, match.name, request.body, upgrade=request.upgrade))
+
+
+async def _exec_own(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await launch.owned_exec(up, asker, match.name)
+    await c.pass_on(await up.ask(request.method, request.path, match.query))
+
+
+async def _join(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    try:
+        settings, why = c.broker.settings(), ""
+    except BadConfig as error:
+        settings, why = None, str(error)
+    await c.reply_text(*node.join(asker, settings, why))
+
+
+async def _usage(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*node.usage(asker))
+
+
+HANDLERS: dict[str, Handler] = {
+    "ping": _ping,
+    "version": _version,
+    "info": _info,
+    "images": _passed,
+    "image": _passed,
+    "absent": _absent,
+    "list": _list,
+    "inspect": _inspect,
+    "create": _create,
+    "start": _start,
+    "own": _own,
+    "attach": _attach,
+    "remove": _remove,
+    "exec-create": _exec_create,
+    "exec-start": _exec_start,
+    "exec-own": _exec_own,
+    "join": _join,
+    "usage": _usage,
+}
+
+
+async def _served(c: Connection, request: Request) -> relay.Upstream:
+    """dockerd, for a request whose API version is served here. Raises BadRequest in moby's words, NodeFault."""
+    up = await c.broker.upstream()
+    asked = request.version
+    if asked and asked > up.version:
+        raise BadRequest(
+            f"client version {asked[0]}.{asked[1]} is too new. Maximum supported API version is "
+            f"{up.version[0]}.{up.version[1]}"
+        )
+    if asked and asked < up.oldest:
+        raise BadRequest(
+            f"client version {asked[0]}.{asked[1]} is too old. Minimum supported API version is "
+            f"{up.oldest[0]}.{up.oldest[1]}, please upgrade your client to a newer version"
+        )
+    return up
