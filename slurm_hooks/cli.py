@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="the findings as JSON")
     config = verb("config", "Validate the configuration and print what holds.", "slurm-hooks config")
     config.add_argument("file", nargs="?", help="another file than /etc/slurm-hooks/slurm-hooks.toml: only validated")
+    config.add_argument("--defaults", action="store_true", help="what holds without a file")
     config.add_argument("--json", action="store_true", help="on one line, as the hooks read it")
     return top
 
@@ -81,7 +82,7 @@ def run(wish: argparse.Namespace) -> int:
             from slurm_hooks import check
 
             return check.main(as_json=wish.json)
-    return _config(wish.file, as_json=wish.json)
+    return _config(wish.file, as_json=wish.json, defaults=wish.defaults)
 
 
 def _epilog(job_id: int | None, *, dry_run: bool) -> int:
@@ -105,12 +106,13 @@ def _epilog(job_id: int | None, *, dry_run: bool) -> int:
     return epilog.finish(job)
 
 
-def _config(file: str | None, *, as_json: bool) -> int:
+def _config(file: str | None, *, as_json: bool, defaults: bool) -> int:
     import msgspec
 
     from slurm_hooks import config
+    from slurm_hooks.settings import Settings
 
-    settings = config.load(file, keep=False) if file else config.load()
+    settings = Settings() if defaults else config.load(file or config.SOURCE, keep=not file)
     text = msgspec.json.encode(settings)
     print(text.decode() if as_json else msgspec.json.format(text, indent=2).decode())
     return 0

@@ -57,8 +57,10 @@ def load(source: str = SOURCE, run: str = RUN, *, keep: bool = True) -> Settings
 
     seal = stamp(source)
     try:
-        text = linux.read(source) if seal[0] else ""
+        text = linux.read(source).encode("utf-8", "surrogateescape").decode() if seal[0] else ""
         settings = msgspec.convert(tomllib.loads(text), Settings)
+    except UnicodeDecodeError as error:
+        raise BadConfig(source, f"not UTF-8 at byte {error.start}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(source, str(error)) from None
     except msgspec.ValidationError as error:
@@ -103,19 +105,27 @@ def last_good(run: str = RUN) -> dict[str, Any] | None:
     return settings
 
 
-def _validated_elsewhere() -> dict[str, Any]:
+def defaults() -> dict[str, Any]:
+    """What holds where the site's file is broken and no good one is known. Raises BadConfig."""
+    return _validated_elsewhere("--defaults")
+
+
+def _validated_elsewhere(*how: str) -> dict[str, Any]:
     # A hook runs under -S and has no site-packages; the program that has them does the work, once a change.
     import subprocess
 
-    done = subprocess.run(
-        [PROGRAM, "config", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-        env={"LC_ALL": "C.UTF-8"},
-    )
-    if done.returncode != 0:
-        raise BadConfig(done.stderr.strip().removeprefix("slurm-hooks: ") or f"{PROGRAM} config failed")
-    settings: dict[str, Any] = json.loads(done.stdout)
+    try:
+        done = subprocess.run(
+            [PROGRAM, "config", "--json", *how],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            env={"LC_ALL": "C.UTF-8"},
+        )
+        if done.returncode != 0:
+            raise BadConfig(done.stderr.strip().removeprefix("slurm-hooks: ") or f"{PROGRAM} config failed")
+        settings: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise BadConfig(f"{PROGRAM} config", f"cannot be used ({error})", "Install it, or run: make install.") from None
     return settings

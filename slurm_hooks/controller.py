@@ -53,30 +53,35 @@ class Pyslurm:
 class Scontrol:
     """Through Slurm's own command."""
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         for program in SCONTROL:
             try:
                 return subprocess.run(
-                    [program, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False
+                    [program.removesuffix("scontrol") + name, *arguments],
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                    check=False,
                 )
             except FileNotFoundError:
                 continue
             except subprocess.TimeoutExpired:
-                raise NodeFault("slurmctld", f"scontrol had no answer in {SECONDS:.0f} s") from None
+                raise NodeFault("slurmctld", f"{name} had no answer in {SECONDS:.0f} s") from None
         raise NodeFault("scontrol", f"not at {', '.join(SCONTROL)}")
 
     def drain(self, node: str, reason: str) -> None:
-        done = self._run("update", f"nodename={node}", "state=drain", f"reason={reason}")
+        done = self._run("scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}")
         if done.returncode != 0:
             raise NodeFault(f"drain of {node}", done.stderr.strip() or done.stdout.strip())
 
     def is_alive(self, job: int) -> bool:
-        done = self._run("--oneliner", "show", "job", str(job))
+        # squeue, as `scontrol show job` prints the user's own words (name, comment) beside the state.
+        done = self._run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T")
         if done.returncode != 0:
             if "Invalid job id" in done.stderr + done.stdout:
                 return False
             raise NodeFault(f"state of job {job}", done.stderr.strip())
-        return any(f"JobState={state}" in done.stdout for state in ALIVE)
+        return any(state in ALIVE for state in done.stdout.split())
 
 
 def connect() -> Controller:

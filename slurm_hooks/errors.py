@@ -8,6 +8,11 @@ to do. Hooks print `str(error)`; the broker sends it as Docker's error message.
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """A text, perhaps a user's, that cannot forge a second line in a log, nor steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 class HooksError(Exception):
     """Anything that we can explain. `str()` is the one line that a person sees."""
 
@@ -21,8 +26,7 @@ class HooksError(Exception):
         line = f"{self.what}: {self.why}" if self.why else self.what
         if self.todo:
             line = f"{line.rstrip('.')}. {self.todo}"
-        # A user's text may be part of it; control characters must not forge a second line in a log.
-        return "".join(c if c.isprintable() else "?" for c in line)
+        return one_line(line)
 
 
 class BadEnvironment(HooksError):

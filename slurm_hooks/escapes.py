@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from slurm_hooks import cgroups, config, jobs, linux, stages
+from slurm_hooks.errors import one_line
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def described(pid: int) -> str:
     except OSError:
         place = ""
     waits = f" in {place}" if place not in ("", "0") else ""
-    return f"pid {pid} {name}, state {letter}{waits}"
+    return one_line(f"pid {pid} {name}, state {letter}{waits}")
 
 
 def shims(ids: list[str]) -> list[Left]:

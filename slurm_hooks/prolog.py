@@ -37,20 +37,18 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 def complain(environ: Mapping[str, str], text: str) -> None:
     """One line for slurmd's log and one event."""
     number = environ.get("SLURM_JOB_ID", "")
-    events.record("prolog-failed", job=int(number) if number.isascii() and number.isdigit() else 0, why=text)
+    known = number.isascii() and number.isdigit() and len(number) <= 10
+    events.record("prolog-failed", job=int(number) if known else 0, why=text)
     print(f"slurm-hooks: no containers in job {number[:20]!r}: {text}", file=sys.stderr)
 
 
 def opened(environ: Mapping[str, str]) -> jobs.Job:
     """Bound the job and open its record. Raises HooksError."""
     broken: BadConfig | None = None
-    settings: dict[str, Any] | None
     try:
         settings = config.for_hooks()
     except BadConfig as error:
-        broken, settings = error, config.last_good()
-        if settings is None:
-            raise
+        broken, settings = error, config.last_good() or config.defaults()
     place = slurm.place_of(environ)
     job = jobs.from_environment(environ, place.version, place.root, place.path)
     job.pids, job.effective, why = bounded(cgroups.of(place.version), place, settings, job.partition)

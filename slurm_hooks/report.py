@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from slurm_hooks import events
-from slurm_hooks.errors import HooksError
+from slurm_hooks.errors import HooksError, one_line
 
 
 def main(job: int, *, as_json: bool) -> int:
@@ -24,7 +24,7 @@ def main(job: int, *, as_json: bool) -> int:
 def line(event: dict[str, Any]) -> str:
     """An event as a person reads it."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    return f"{clock}  {event['event']:<10} {words(event)}"
+    return one_line(f"{clock}  {event['event']:<10} {words(event)}")
 
 
 def words(event: dict[str, Any]) -> str:

@@ -21,10 +21,10 @@ def main() -> int:
     print(f"export DOCKER_HOST=unix://{SOCKET}")
     try:
         status, text = join()
-    except OSError as error:
-        status, text = 0, f"the broker does not answer ({error.strerror or error})"
+    except (OSError, ValueError) as error:
+        status, text = 0, f"the broker does not answer ({getattr(error, 'strerror', None) or error})"
     if status != 200 and is_first_task():
-        text = f"slurm-hooks: no containers in this job: {text}"
+        text = f"slurm-hooks: no containers in this job: {_words(text)}"
     elif status != 200:
         text = ""
     for line in text.splitlines():
@@ -54,6 +54,16 @@ def join() -> tuple[int, str]:
     words = head.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
     return status, body.decode("utf-8", "replace")
+
+
+def _words(text: str) -> str:
+    """The broker's own words where it answered as to a docker client. Only on the unhealthy path: json costs."""
+    import json
+
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _whole(answer: bytes) -> bool:

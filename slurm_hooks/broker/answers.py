@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ def _own_filter(name: str, value: str, name_prefix: str) -> str:
     # moby matches names as an expression, anchored by the user with ^/ or ^ if at all.
     if name != "name" or not value.startswith("^"):
         return value
-    return f"^/?{name_prefix}{value.lstrip('^').lstrip('/')}"
+    return f"^/?{re.escape(name_prefix)}{value.lstrip('^').lstrip('/')}"
 
 
 def _own_name(name: str, name_prefix: str) -> str:

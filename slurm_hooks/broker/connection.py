@@ -75,9 +75,10 @@ class Connection:
             await self._answer(request)
             if self.intake.h11.our_state is not h11.DONE or self.intake.h11.their_state is not h11.DONE:
                 return
-            self.intake.ready_for_next()
 
     async def _request(self) -> Request | None:
+        if self.intake.h11.our_state is h11.DONE:
+            self.intake.ready_for_next()  # looks at what came early, so a BadRequest is answered as any other
         while True:
             try:
                 request = self.intake.next()

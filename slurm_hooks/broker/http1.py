@@ -18,6 +18,7 @@ import h11
 from slurm_hooks.errors import BadRequest
 
 MOST_HEAD = 16 * 1024  # bytes of request line and headers
+MOST_CHUNKS = 1024  # of a body: a million of one byte would hold the loop for seconds
 MOST_BODY = 1024 * 1024  # bytes; a create body of the docker CLI has 3 KiB
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 TARGET = re.compile(r"/[A-Za-z0-9_./:@-]*")
@@ -45,7 +46,8 @@ class Intake:
         self._head = b""  # of the request that is being received, until its end is seen
         self._head_seen = False
         self._request: h11.Request | None = None
-        self._body = b""
+        self._body = bytearray()
+        self._chunks = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client. Raises BadRequest."""
@@ -54,8 +56,6 @@ class Intake:
             end = self._head.find(b"\r\n\r\n")
             check_head(self._head if end < 0 else self._head[: end + 4])
             self._head_seen = end >= 0
-            if end < 0 and len(self._head) > MOST_HEAD:
-                raise BadRequest("request", "the head is longer than 16 KiB")
         self.h11.receive_data(data)
 
     def next(self) -> Request | None:
@@ -69,23 +69,26 @@ class Intake:
                     self._request = event
                     check_framing(event)
                 elif isinstance(event, h11.Data):
+                    self._chunks += event.chunk_start
+                    if self._chunks > MOST_CHUNKS:
+                        raise BadRequest("request body", "in too many chunks")
                     self._body += event.data
                     if len(self._body) > MOST_BODY:
                         raise BadRequest("request body", "longer than 1 MiB")
                 elif isinstance(event, h11.EndOfMessage):
                     assert self._request is not None
-                    return parsed(self._request, self._body)
+                    return parsed(self._request, bytes(self._body))
                 elif event is h11.PAUSED:
                     return None
                 else:
                     raise EOFError
-        except h11.RemoteProtocolError as error:
+        except (h11.RemoteProtocolError, ValueError) as error:  # ValueError: h11 0.14, a length of 5000 digits
             raise BadRequest("request", str(error)) from None
 
     def ready_for_next(self) -> None:
         """After a whole answer: the next request of the same connection, with bytes that came early."""
         self.h11.start_next_cycle()
-        self._request, self._body, self._head_seen = None, b"", False
+        self._request, self._body, self._chunks, self._head_seen = None, bytearray(), 0, False
         self._head = b""
         early, _ = self.h11.trailing_data
         if early:
@@ -96,12 +99,19 @@ class Intake:
 
 
 def check_head(head: bytes) -> None:
-    """The bytes of a head (perhaps not whole): lines end in CR LF, none is folded. Raises BadRequest."""
+    """The bytes of a head (perhaps not whole): bounded, lines end in CR LF, none is folded. Raises BadRequest."""
+    if len(head) > MOST_HEAD:
+        raise BadRequest("request", "the head is longer than 16 KiB")
     lines = head.split(b"\r\n")
     if any(b"\n" in line or b"\r" in line for line in lines[:-1]) or b"\n" in lines[-1]:
         raise BadRequest("request", "a line that does not end in CR LF")
     if any(line[:1] in (b" ", b"\t") for line in lines):
         raise BadRequest("request", "a folded header line")
+    # Looked for here, since h11 makes one header of two that say the same.
+    headers = [line.partition(b":") for line in lines[1:]]
+    lengths = [value for name, _, value in headers if name.lower() == b"content-length"]
+    if len(lengths) > 1 or any(b"," in value for value in lengths):
+        raise BadRequest("request", "Content-Length twice")
 
 
 def check_framing(request: h11.Request) -> None:
@@ -109,13 +119,13 @@ def check_framing(request: h11.Request) -> None:
     names = [bytes(name) for name, _ in request.headers]
     if b"content-length" in names and b"transfer-encoding" in names:
         raise BadRequest("request", "Content-Length and Transfer-Encoding together")
-    if names.count(b"content-length") > 1:
-        raise BadRequest("request", "Content-Length twice")
     if request.http_version != b"1.1":
         raise BadRequest("request", "only HTTP/1.1 is spoken here")
     length = next((value for name, value in request.headers if name == b"content-length"), b"0")
     if int(length) > MOST_BODY:
         raise BadRequest("request body", "longer than 1 MiB")
+    if request.method in (b"GET", b"HEAD") and (int(length) or b"transfer-encoding" in names):
+        raise BadRequest("request", "a body with a GET")
 
 
 def parsed(request: h11.Request, body: bytes) -> Request:

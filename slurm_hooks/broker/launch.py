@@ -54,7 +54,8 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
-            status, said = await up.value("POST", "/containers/create", {"name": name}, decision.body(staged))
+            new_body = decision.body(staged, await _volumes(up, note.image))
+            status, said = await up.value("POST", "/containers/create", {"name": name}, new_body)
         except BaseException:
             await _undo(job, note)
             raise
@@ -67,6 +68,13 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
     return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
+
+
+async def _volumes(up: Upstream, image: str) -> list[str]:
+    """The VOLUMEs of an image; none where there is no such image, which dockerd then tells by itself."""
+    status, said = await up.value("GET", f"/images/{image}/json")
+    volumes = ((said or {}).get("Config") or {}).get("Volumes") if status == 200 else None
+    return sorted(volumes or {})
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:

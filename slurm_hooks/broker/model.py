@@ -126,7 +126,7 @@ class Create(Struct, rename="pascal", forbid_unknown_fields=True):
     stop_timeout: int | None = None
     shell: Any = None
     host_config: HostConfig | None = None
-    networking_config: dict[str, Any] | None = None
+    networking_config: dict[str, dict[str, dict[str, Any] | None] | None] | None = None
 
 
 class ExecCreate(Struct, rename="pascal", forbid_unknown_fields=True):

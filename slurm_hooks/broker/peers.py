@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 
 from slurm_hooks import cgroups, config, jobs, linux
@@ -48,16 +49,17 @@ class Registry:
             return
         found = sorted(jobs.everyone(self.run), key=lambda job: job.opened)
         self._keys = {job.cgroup: job.key for job in found}
-        # A record directory without its `job` yet is being written: look again next time.
-        self._seen = now if len(found) == len(jobs.keys(self.run)) else 0
+        # A record directory without its `job` yet is being written: look again next time. So too after a change
+        # within the last second: the kernel's clock for files is coarse, another change may bear the same time.
+        settled = time.time_ns() - now > 10**9 and len(found) == len(jobs.keys(self.run))
+        self._seen = now if settled else 0
 
     def job_at(self, path: str) -> jobs.Job | None:
         """The unfinished job whose step the cgroup `path` is or lies in; None: of no job, or a container's."""
         head, found, _ = path.partition(f"/{STEP}")
         if not found:
             return None
-        if head not in self._keys:
-            self._refresh()
+        self._refresh()
         key = self._keys.get(head)
         job = jobs.load(key, self.run) if key else None
         return None if job is None or job.state == jobs.GONE else job

@@ -76,11 +76,12 @@ def place_of(environ: Mapping[str, str], mount: str = cgroups.MOUNT) -> Place:
     )
 
 
-def scope(mount: str, node: str) -> str:
-    """Slurm's scope on cgroup v2, relative to the mount."""
+def scope(mount: str, node: str, init: str | None = None) -> str:
+    """Slurm's scope on cgroup v2, relative to the mount. `init`: /proc/1/cgroup; read where None."""
     # From 23.02 on Slurm counts from the cgroup of pid 1, which in a container is not the root.
-    init = linux.cgroup_lines(linux.read("/proc/1/cgroup")).get("", "/").removesuffix("/init.scope").rstrip("/")
-    for prefix in dict.fromkeys((init, "")):
+    lines = linux.cgroup_lines(init if init is not None else linux.read("/proc/1/cgroup"))
+    above = lines.get("", "/").removesuffix("/init.scope").rstrip("/")
+    for prefix in dict.fromkeys((above, "")):
         for wanted in (f"{node}_slurmstepd.scope", "slurmstepd.scope"):
             for slice_ in _slices(f"{mount}{prefix}"):
                 if os.path.isdir(f"{mount}{prefix}/{slice_}/{wanted}"):

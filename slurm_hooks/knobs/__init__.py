@@ -8,6 +8,7 @@ answers alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +65,17 @@ class Decision:
     fields: dict[str, Any]
     stages: tuple[Stage, ...]
 
-    def body(self, staged: dict[str, str]) -> dict[str, Any]:
-        """The create body; `staged` maps each stage's target to the path that dockerd is given for it."""
+    def body(self, staged: dict[str, str], volumes: Iterable[str] = ()) -> dict[str, Any]:
+        """The create body.
+
+        Args:
+            staged: each stage's target → the path that dockerd is given for it.
+            volumes: the image's own VOLUME paths, where dockerd would put unbounded directories of the node.
+        """
         fields = dict(self.fields)
-        if fields["HostConfig.ReadonlyRootfs"]:
-            taken = {stage.target for stage in self.stages} | set(fields["HostConfig.Tmpfs"])
-            fields["HostConfig.Tmpfs"] = {**rootfs.scratch(taken), **fields["HostConfig.Tmpfs"]}
+        taken = {stage.target for stage in self.stages} | set(fields["HostConfig.Tmpfs"])
+        scratch = rootfs.scratch(taken, volumes, readonly=fields["HostConfig.ReadonlyRootfs"])
+        fields["HostConfig.Tmpfs"] = {**scratch, **fields["HostConfig.Tmpfs"]}
         fields["HostConfig.Mounts"] = [
             {
                 "Type": "bind",

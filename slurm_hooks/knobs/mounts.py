@@ -62,7 +62,7 @@ def _from_bind(bind: str) -> tuple[str, str, bool]:
             raise Refused(f"-v …:{option}", "only ro and rw are open", "Leave it out.")
     if not source.startswith("/"):
         raise Refused(f"-v {bind}", "volumes are not offered in jobs", f"Mount a directory: -v /path:{target}.")
-    return source, _target(f"-v {bind}", target), readonly
+    return source, target_of(f"-v {bind}", target), readonly
 
 
 def _from_mount(mount: dict[str, Any]) -> tuple[str, str, bool]:
@@ -71,6 +71,8 @@ def _from_mount(mount: dict[str, Any]) -> tuple[str, str, bool]:
         raise Refused(f"--mount type={kind}", "only bind mounts are offered in jobs", "Use type=bind, or --tmpfs.")
     known = {"Type", "Source", "Target", "ReadOnly", "BindOptions", "Consistency"}
     options = mount.get("BindOptions") or {}
+    if not isinstance(options, dict):
+        raise Refused("--mount", "BindOptions is no object", "Use source, target and readonly.")
     unknown = [name for name, value in mount.items() if value and name not in known]
     unknown += [name for name, value in options.items() if value and name not in ("Propagation",)]
     if unknown:
@@ -82,10 +84,11 @@ def _from_mount(mount: dict[str, Any]) -> tuple[str, str, bool]:
         raise Refused("--mount", "source and target are paths, readonly is true or false")
     if not source.startswith("/"):
         raise Refused(f"--mount source={source}", "not an absolute path")
-    return source, _target(f"--mount target={target}", target), bool(readonly)
+    return source, target_of(f"--mount target={target}", target), bool(readonly)
 
 
-def _target(what: str, target: str) -> str:
+def target_of(what: str, target: str) -> str:
+    """Where in the container something may be mounted: absolute, clean, not in /proc, /sys, /dev. Raises Refused."""
     clean = posixpath.normpath(target)
     if not target.startswith("/") or ".." in target.split("/") or clean in ("/", "//"):
         raise Refused(what, "the target is not an absolute path below /")
@@ -114,4 +117,6 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
             wrong.append(f"{target} is not the directory that was staged for it")
         elif not all({"nosuid", "nodev"} <= set(mount.options.split(",")) for mount in there):
             wrong.append(f"{target} is not nosuid,nodev")
+        elif "ro" in stage.options.split(",") and not all("ro" in mount.options.split(",") for mount in there):
+            wrong.append(f"{target} is not read-only")
     return wrong

@@ -15,9 +15,15 @@ from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_
 from slurm_hooks.settings import Settings
 
 MEMORY, SWAP = "HostConfig.Memory", "HostConfig.MemorySwap"
-BOUNDS = ("HostConfig.MemoryReservation", "HostConfig.NanoCpus", "HostConfig.CpuShares", "HostConfig.CpuQuota",
-          "HostConfig.CpuPeriod")  # fmt: skip
-OWNS = (MEMORY, SWAP, *BOUNDS)
+BOUNDS = {
+    MEMORY: "--memory",
+    "HostConfig.MemoryReservation": "--memory-reservation",
+    "HostConfig.NanoCpus": "--cpus",
+    "HostConfig.CpuShares": "--cpu-shares",
+    "HostConfig.CpuQuota": "--cpu-quota",
+    "HostConfig.CpuPeriod": "--cpu-period",
+}
+OWNS = (SWAP, *BOUNDS)
 LARGEST = 2**62  # bytes or nanoseconds; dockerd reads an int64
 
 verify = nothing_to_see
@@ -25,10 +31,10 @@ verify = nothing_to_see
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     fields: dict[str, Any] = {}
-    for unit in (MEMORY, *BOUNDS):
+    for unit, flag in BOUNDS.items():
         if unit in units:
             if not 0 < units[unit] < LARGEST:
-                raise Refused(unit.partition(".")[2], f"{units[unit]} is no bound", "Give a positive number.")
+                raise Refused(f"{flag} {units[unit]}", "not a bound", "Give a positive number.")
             fields[unit] = units[unit]
     if SWAP in units and (MEMORY not in units or units[SWAP] != units[MEMORY]):
         raise Refused("--memory-swap", "a container of a job does not swap beyond its memory", "Leave it out.")

@@ -98,6 +98,16 @@ def test_a_bind_mount_can_be_read_only_and_a_single_file(cluster: Cluster, node:
     assert "Read-only file system" in done.out + done.err
 
 
+def test_an_images_own_volume_is_memory_of_the_job_and_no_directory_of_the_node(cluster: Cluster, node: str) -> None:
+    made = "FROM img\nVOLUME /data"
+    cluster.must(
+        node,
+        f"printf '{made}' | DOCKER_BUILDKIT=0 docker -H unix:///run/slurm-hooks-docker/docker.sock build -q -t with-volume -",
+    )
+    done = cluster.srun("docker run --rm with-volume sh -c 'touch /data/x && grep \" /data \" /proc/self/mountinfo'")
+    assert " - tmpfs " in done.out, done
+
+
 def test_inspect_shows_the_users_own_paths_and_names(cluster: Cluster, node: str) -> None:
     script = """docker run -d --name mm -v $HOME:/home img sleep 60 >/dev/null
     docker inspect -f '{{(index .Mounts 0).Source}} {{.Name}}' mm; docker rm -f mm >/dev/null"""
@@ -160,7 +170,8 @@ def test_the_docker_cli_works_unmodified(commands: dict[str, Done], name: str) -
 
 
 def test_ctrl_c_reaches_the_container(cluster: Cluster, node: str) -> None:
-    script = """docker run --rm img sh -c 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done' > out &
+    script = """docker run --rm img \\
+      sh -c 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done' > out &
     until grep -q ready out; do sleep 0.1; done
     kill -INT $!; wait $!; echo exit $?; cat out; rm out"""
     done = cluster.srun(f"set -m\n{script}")  # a job of its own of the shell, else bash has it ignore SIGINT
