@@ -31,6 +31,9 @@ class Broker:
         self._settings: Settings | None = None
         self._stamp: list[int] = []
         self._refusals: dict[str, int] = {}
+        # The loop forgets a connection whose client has half-closed it, and a task that waits for dockerd then has
+        # no owner (streams refer to their readers weakly): without this the garbage collector ends it.
+        self.serving: set[asyncio.Task[None] | None] = set()
 
     def settings(self) -> Settings:
         """The site's configuration, read again when the file changed. Raises BadConfig: containers are off."""
@@ -68,11 +71,14 @@ async def _accepted(broker: Broker, reader: asyncio.StreamReader, writer: asynci
     except (ProcessLookupError, OSError):
         writer.close()
         return
+    task = asyncio.current_task()
+    broker.serving.add(task)
     try:
         await Connection(broker, handlers.handle, reader, writer, peer).serve()
     except (ConnectionError, asyncio.CancelledError):
         pass
     finally:
+        broker.serving.discard(task)
         peer.close()
         writer.close()
 
