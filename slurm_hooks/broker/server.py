@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from slurm_hooks import config, events
 from slurm_hooks.broker import handlers, keeper, relay
@@ -18,6 +21,7 @@ from slurm_hooks.settings import Settings
 
 SOCKET = f"{config.RUN}/docker.sock"
 BACKLOG = 256
+CONNECTIONS_OF_A_USER = 1024  # a docker run has three; nobody may take all descriptors from the others
 REFUSALS_LOGGED = 100  # lines for each job
 REFUSALS_KEPT = 10_000  # jobs that are counted
 
@@ -31,9 +35,24 @@ class Broker:
         self._settings: Settings | None = None
         self._stamp: list[int] = []
         self._refusals: dict[str, int] = {}
-        # The loop forgets a connection whose client has half-closed it, and a task that waits for dockerd then has
-        # no owner (streams refer to their readers weakly): without this the garbage collector ends it.
-        self.serving: set[asyncio.Task[None] | None] = set()
+        self._tasks: dict[int, set[asyncio.Task[None] | None]] = {}  # of connections, by the peer's uid
+
+    @contextmanager
+    def serving(self, uid: int) -> Iterator[bool]:
+        """A connection, from its beginning to its end; False where its user has too many already.
+
+        The loop forgets a connection whose client has half-closed it, and a task that waits for dockerd then has
+        no owner (streams refer to their readers weakly): not kept here, the garbage collector would end it.
+        """
+        tasks = self._tasks.setdefault(uid, set())
+        task = asyncio.current_task()
+        tasks.add(task)
+        try:
+            yield len(tasks) <= CONNECTIONS_OF_A_USER
+        finally:
+            tasks.discard(task)
+            if not tasks:
+                self._tasks.pop(uid, None)
 
     def settings(self) -> Settings:
         """The site's configuration, read again when the file changed. Raises BadConfig: containers are off."""
@@ -71,14 +90,13 @@ async def _accepted(broker: Broker, reader: asyncio.StreamReader, writer: asynci
     except (ProcessLookupError, OSError):
         writer.close()
         return
-    task = asyncio.current_task()
-    broker.serving.add(task)
     try:
-        await Connection(broker, handlers.handle, reader, writer, peer).serve()
+        with broker.serving(peer.uid) as admitted:
+            if admitted:
+                await Connection(broker, handlers.handle, reader, writer, peer).serve()
     except (ConnectionError, asyncio.CancelledError):
         pass
     finally:
-        broker.serving.discard(task)
         peer.close()
         writer.close()
 
@@ -101,6 +119,8 @@ def listening(path: str = SOCKET) -> socket.socket:
 
 async def run(path: str = SOCKET) -> None:
     """Serve until SIGTERM or SIGINT. Containers live on; attached clients end with us."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # systemd gives 1024, for programs that use select(2)
     broker = Broker()
     try:
         broker.settings()
@@ -111,7 +131,10 @@ async def run(path: str = SOCKET) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await asyncio.start_unix_server(
-        lambda reader, writer: _accepted(broker, reader, writer), sock=listening(path), limit=relay.CHUNK
+        lambda reader, writer: _accepted(broker, reader, writer),
+        sock=listening(path),
+        limit=relay.CHUNK,
+        backlog=BACKLOG,
     )
     beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.registry))
     events.record("broker-start", pid=os.getpid())
