@@ -9,11 +9,10 @@ mtime; `for_hooks` reads that copy, and has it made anew when the stamp differs.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
-from slurm_hooks import linux
+from slurm_hooks import linux, quickjson
 from slurm_hooks.errors import BadConfig
 
 TYPE_CHECKING = False
@@ -72,7 +71,7 @@ def load(source: str = SOURCE, run: str = RUN, *, keep: bool = True) -> Settings
             os.makedirs(run, 0o755, exist_ok=True)
             linux.replace(
                 f"{run}/config.json",
-                json.dumps({"stamp": seal, "settings": msgspec.to_builtins(settings)}),
+                quickjson.dumps({"stamp": seal, "settings": msgspec.to_builtins(settings)}),
             )
         except OSError:
             pass  # no copy: the next hook asks again, and the run directory's own fault is told elsewhere
@@ -87,7 +86,7 @@ def for_hooks(source: str = SOURCE, run: str = RUN) -> dict[str, Any]:
     """
     seal = stamp(source)
     try:
-        copy = json.loads(linux.read(f"{run}/config.json"))
+        copy = quickjson.loads(linux.read(f"{run}/config.json"))
         if copy["stamp"] == seal:
             settings: dict[str, Any] = copy["settings"]
             return settings
@@ -99,7 +98,7 @@ def for_hooks(source: str = SOURCE, run: str = RUN) -> dict[str, Any]:
 def last_good(run: str = RUN) -> dict[str, Any] | None:
     """The settings that held before the site's file broke, or None: limits must not fall with a typo."""
     try:
-        settings: dict[str, Any] = json.loads(linux.read(f"{run}/config.json"))["settings"]
+        settings: dict[str, Any] = quickjson.loads(linux.read(f"{run}/config.json"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return settings
@@ -125,7 +124,7 @@ def _validated_elsewhere(*how: str) -> dict[str, Any]:
         )
         if done.returncode != 0:
             raise BadConfig(done.stderr.strip().removeprefix("slurm-hooks: ") or f"{PROGRAM} config failed")
-        settings: dict[str, Any] = json.loads(done.stdout)
+        settings: dict[str, Any] = quickjson.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise BadConfig(f"{PROGRAM} config", f"cannot be used ({error})", "Install it, or run: make install.") from None
     return settings

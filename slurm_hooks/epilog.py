@@ -7,12 +7,11 @@ and the reason names it. Our own bug on a clean node is logged and is a 0.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
-from slurm_hooks import cgroups, config, events, jobs, linux
+from slurm_hooks import cgroups, config, events, jobs, linux, quickjson
 from slurm_hooks.cgroups import slurm
 from slurm_hooks.errors import BadConfig, HooksError, NodeFault
 
@@ -157,7 +156,7 @@ def peaks_of(job: jobs.Job) -> dict[str, int]:
     """High-water marks of the job: the kernel's now, or the broker's note from when a container ended."""
     peaks = cgroups.of(job.version).peaks(job.cgroup)
     try:
-        noted = json.loads(linux.read(f"{jobs.directory(job.key)}/ops/peaks"))
+        noted = quickjson.loads(linux.read(f"{jobs.directory(job.key)}/ops/peaks"))
     except (OSError, ValueError):
         return peaks
     return {name: max(peaks.get(name, 0), int(noted.get(name, 0))) for name in {*peaks, *noted}}

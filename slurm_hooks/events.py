@@ -7,12 +7,11 @@ different programs never mix (O_APPEND), and a rotated file is left at once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
-from slurm_hooks import config
+from slurm_hooks import config, quickjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def record(event: str, *, job: int = 0, restart: int = 0, path: str = config.EVE
     Keys: `time` (seconds since 1970), `event`, `job` (0: none), `restart`, then the facts.
     """
     entry = {"time": round(time.time(), 3), "event": event, "job": job, "restart": restart, **facts}
-    line = json.dumps(entry, ensure_ascii=True, separators=(",", ":"), default=str) + "\n"
+    line = quickjson.dumps(entry) + "\n"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
@@ -47,7 +46,7 @@ def read(path: str = config.EVENTS, *, job: int | None = None) -> Iterator[dict[
             continue
         for line in lines:
             try:
-                entry = json.loads(line)
+                entry = quickjson.loads(line)
             except ValueError:
                 continue  # a line cut short by a full disk
             if isinstance(entry, dict) and (job is None or entry.get("job") == job):

@@ -15,11 +15,10 @@ the broker shared, from decision to verified start; the Epilog alone.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from slurm_hooks import config, linux
+from slurm_hooks import config, linux, quickjson
 from slurm_hooks.errors import BadEnvironment, NodeFault
 
 TYPE_CHECKING = False
@@ -67,7 +66,7 @@ class Job:
         return key(self.id, self.restart, self.boot)
 
     def to_json(self) -> str:
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return quickjson.dumps({name: getattr(self, name) for name in self.__slots__})
 
 
 def key(job: int, restart: int, boot: str) -> str:
@@ -151,7 +150,7 @@ def load(of_key: str, run: str = config.RUN) -> Job | None:
     """The record of that key, or its tombstone; None where there is neither. Raises NodeFault where it is damaged."""
     path = f"{directory(of_key, run)}/job"
     try:
-        return Job(**json.loads(linux.read(path)))
+        return Job(**quickjson.loads(linux.read(path)))
     except FileNotFoundError:
         return buried(of_key, run)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -207,7 +206,7 @@ def bury(job: Job, run: str = config.RUN) -> None:
 def buried(of_key: str, run: str = config.RUN) -> Job | None:
     """The tombstone of that key; None where there is none, or it cannot be read."""
     try:
-        return Job(**json.loads(linux.read(f"{run}/gone/{of_key}")))
+        return Job(**quickjson.loads(linux.read(f"{run}/gone/{of_key}")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

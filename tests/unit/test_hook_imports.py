@@ -13,7 +13,7 @@ from tests.unit.policy import ROOT
 INTERPRETER = "/usr/bin/python3"  # etc/slurm/* name it, with -I and -S
 HOOKS = ("prolog", "task_prolog", "epilog")
 SLOW = (
-    "argparse", "asyncio", "dataclasses", "docker", "inspect", "logging", "msgspec", "pathlib", "psutil", "selectors",
+    "argparse", "asyncio", "dataclasses", "docker", "enum", "functools", "inspect", "json", "logging", "re", "msgspec", "pathlib", "psutil", "selectors",
     "socket", "ssl", "subprocess", "tempfile", "tomllib", "typing",
 )  # fmt: skip
 OTHER_ROOMS = ("slurm_hooks.broker", "slurm_hooks.knobs", "slurm_hooks.settings", "slurm_hooks.engine")
