@@ -13,8 +13,8 @@ from tests.unit.policy import ROOT
 INTERPRETER = "/usr/bin/python3"  # etc/slurm/* name it, with -I and -S
 HOOKS = ("prolog", "task_prolog", "epilog")
 SLOW = (
-    "argparse", "asyncio", "dataclasses", "docker", "enum", "functools", "inspect", "json", "logging", "re", "msgspec", "pathlib", "psutil", "selectors",
-    "socket", "ssl", "subprocess", "tempfile", "tomllib", "typing",
+    "argparse", "asyncio", "dataclasses", "docker", "enum", "functools", "inspect", "json", "logging", "msgspec",
+    "pathlib", "psutil", "re", "selectors", "socket", "ssl", "subprocess", "tempfile", "tomllib", "typing",
 )  # fmt: skip
 OTHER_ROOMS = ("slurm_hooks.broker", "slurm_hooks.knobs", "slurm_hooks.settings", "slurm_hooks.engine")
 
