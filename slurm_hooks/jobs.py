@@ -35,7 +35,7 @@ class Job:
 
     __slots__ = (
         "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "state", "opened", "closed",
-        "version", "root", "cgroup", "pids", "effective", "verdict",
+        "version", "root", "cgroup", "figure", "pids", "effective", "verdict",
     )  # fmt: skip
 
     id: int
@@ -52,7 +52,8 @@ class Job:
     version: int  # of the cgroup hierarchy
     root: str  # Slurm's own cgroup above the job's
     cgroup: str
-    pids: int  # the job's own pids.max; 0: none could be set
+    figure: int  # what the site lets the job's own processes and threads be; 0: no Prolog ran
+    pids: int  # pids.max of the job's cgroup: the figure and, on v2, the reserve for Slurm's own threads
     effective: int  # the smallest pids.max from here to the root
     verdict: str  # "" until the Epilog gave one; "clean", or the reason why not
 
@@ -110,6 +111,7 @@ def from_environment(environ: Mapping[str, str], version: int, root: str, cgroup
         version=version,
         root=root,
         cgroup=cgroup,
+        figure=0,
         pids=0,
         effective=0,
         verdict="",

@@ -51,7 +51,7 @@ def opened(environ: Mapping[str, str]) -> jobs.Job:
         broken, settings = error, config.last_good() or config.defaults()
     place = slurm.place_of(environ)
     job = jobs.from_environment(environ, place.version, place.root, place.path)
-    job.pids, job.effective, why = bounded(cgroups.of(place.version), place, settings, job.partition)
+    job.figure, job.pids, job.effective, why = bounded(cgroups.of(place.version), place, settings, job.partition)
     if broken:
         raise broken  # the limit of the last good configuration holds; containers stay off
     jobs.create(job)
@@ -64,15 +64,17 @@ def opened(environ: Mapping[str, str]) -> jobs.Job:
 
 def bounded(
     cgroup: cgroups.Hierarchy, place: slurm.Place, settings: dict[str, Any], partition: str
-) -> tuple[int, int, str]:
-    """Make the job's cgroup and set its pids.max; (pids.max, the limit in force, why both). Raises HooksError."""
+) -> tuple[int, int, int, str]:
+    """Make the job's cgroup and set its pids.max. Raises HooksError.
+
+    Returns:
+        The figure for the job's own processes, pids.max of its cgroup, the limit in force there, and why.
+    """
     limit, reserve, why = limits.chosen(settings["job"], settings["partition"], partition)
     cgroup.make(place.root, place.path)
     ceiling = int(linux.read("/proc/sys/kernel/pid_max"))
     above, whose = limits.lowest(cgroup.pids_max(place.path.rpartition("/")[0]), ceiling)
-    pids = min(limit + reserve, above)
+    reserve = reserve if place.version == 2 else 0  # on v1 slurmstepd stays outside of our hierarchy
+    figure, pids, why = limits.settled(limit, reserve, why, above, whose)
     cgroup.set_pids_max(place.path, pids)
-    why = f"{limit} by {why} + {reserve} for Slurm's own"
-    if pids == above:
-        why += f", held down to {above} by {whose}"
-    return pids, min(pids, above), why
+    return figure, pids, min(pids, above), why

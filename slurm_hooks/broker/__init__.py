@@ -16,5 +16,5 @@ containers.py  found, listed, inspected, removed
 answers.py     what a job sees of dockerd's answers: its own, by its names (pure)
 node.py        version, info, usage, join
 relay.py       one upstream connection a request; splice after a real 101
-keeper.py      what goes on beside requests: ended containers, tombstones, v1's processes
+keeper.py      what goes on beside requests: ended containers, tombstones, steps
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes on beside requests: ended containers are noted and their stages removed, v1's tasks are brought
-under their job's limit, tombstones are swept.
+"""What goes on beside requests: ended containers are noted and their stages removed, steps are held to
+their job's figure, tombstones are swept.
 
 Everything here repeats what the Epilog does at the end of the job anyway; it
 keeps a job of ten thousand `docker run --rm` from piling up mounts until then.
@@ -16,23 +16,21 @@ from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
 from slurm_hooks.broker import notes, staging
-from slurm_hooks.broker.peers import Registry
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
 
-ADOPT_SECONDS = 1.0  # promise 2 on cgroup v1 reads "within a second"
+HOLD_SECONDS = 1.0  # the TaskProlog asks for it too, but runs in the user's environment: so a second it is
 SWEEP_SECONDS = 3600.0
 RETRY_SECONDS = 1.0
 
 
-async def run(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None], registry: Registry) -> None:
+async def run(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:
     """For ever; no single failure ends it."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_watch(upstream, forget))
         group.create_task(_every(SWEEP_SECONDS, jobs.sweep))
-        if registry.version == 1:
-            group.create_task(_every(ADOPT_SECONDS, _adopt))
+        group.create_task(_every(HOLD_SECONDS, _hold_steps))
 
 
 async def _every(seconds: float, do: Callable[[], None]) -> None:
@@ -44,10 +42,10 @@ async def _every(seconds: float, do: Callable[[], None]) -> None:
         await asyncio.sleep(seconds)
 
 
-def _adopt() -> None:
+def _hold_steps() -> None:
     for job in jobs.everyone():
         if job.state == jobs.OPEN:
-            cgroups.of(1).adopt(job.cgroup)
+            cgroups.of(job.version).hold_steps(job.cgroup, job.figure)
 
 
 async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:

@@ -44,7 +44,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
                 "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
             )
         nonce = notes.new_nonce()
-        facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce)
+        facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
         wanted = model.decode(body, model.Create)
         decision = knobs.decide(wanted, facts, site)
         note = notes.Note(nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now())
@@ -122,7 +122,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
         wrong = readback.configured(inspected or {}, asked) if state else []
         events.record("start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")
         return wrong
-    facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, note.nonce)
+    facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, note.nonce, job.figure)
     if wrong := knobs.verify(seen, facts, asked):
         return wrong
     missing = set(staged) - set(seen.staged)

@@ -66,15 +66,14 @@ def usage(asker: Asker) -> tuple[int, Any]:
 def join(asker: Asker, site: Settings | None, why_not: str) -> tuple[int, str]:
     """POST /slurm-hooks/join: the task's processes come under the job's limit; a line for the user, once a job."""
     job = asker.job
-    cgroups.of(job.version).adopt(job.cgroup)
+    cgroups.of(job.version).hold_steps(job.cgroup, job.figure)
     if not _first(job):
         return 200, ""
     if site is None:
         return 200, f"slurm-hooks: no containers in this job: {why_not}"
-    own = job.pids - site.job.slurm_reserve
     return 200, (
         f"slurm-hooks: docker runs in job {job.id}: as {job.user}, without network, "
-        f"at most {max(own, 0)} processes in all, {site.container.pids} in a container"
+        f"at most {job.figure} processes in all, {min(site.container.pids, job.figure)} in a container"
     )
 
 

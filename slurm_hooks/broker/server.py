@@ -136,7 +136,7 @@ async def run(path: str = SOCKET) -> None:
         limit=relay.CHUNK,
         backlog=BACKLOG,
     )
-    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.registry))
+    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream))
     events.record("broker-start", pid=os.getpid())
     _notify("READY=1")
     print(f"slurm-hooks: the broker serves {path}", flush=True)

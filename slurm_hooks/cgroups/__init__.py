@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         def peaks(self, path: str) -> dict[str, int]:
             """High-water marks: `pids` (number), `memory` (bytes); what the kernel does not tell is absent."""
 
-        def adopt(self, path: str) -> int:
-            """Bring the job's processes under its pids limit; how many were moved (v2: 0, they are)."""
+        def hold_steps(self, path: str, figure: int) -> None:
+            """Bring the processes of the job's steps under its figure, and leave Slurm's own threads their room."""
 
 
 def of(version: int, mount: str = MOUNT) -> Hierarchy:

@@ -32,3 +32,19 @@ def chosen(site: dict[str, int], partitions: dict[str, dict[str, int | None]], p
     if own is not None:
         limit, why = own, f"partition {partition}"
     return limit, site["slurm_reserve"], why
+
+
+def settled(limit: int, reserve: int, why: str, above: int, whose: str) -> tuple[int, int, str]:
+    """(the figure for the job's own processes, pids.max of its cgroup, why both).
+
+    Args:
+        limit: by the configuration, and `why` in words.
+        reserve: for slurmstepd's threads where they count.
+        above: the smallest limit of the ancestors, and `whose` it is. Never exceeded; the reserve comes first.
+    """
+    pids = min(limit + reserve, above)
+    figure = max(min(limit, pids - reserve), 1)
+    why = f"{limit} by {why}" + (f" + {reserve} for Slurm's own" if reserve else "")
+    if pids < limit + reserve:
+        why += f", held down to {above} by {whose}"
+    return figure, pids, why

@@ -126,14 +126,14 @@ class V1:
                 pass
         return found
 
-    def adopt(self, path: str) -> int:
-        """Move the pids of the job's freezer tree into our pids hierarchy until a pass moves none.
+    def hold_steps(self, path: str, figure: int) -> None:
+        """Move the pids of the job's steps into our pids hierarchy until a pass moves none.
 
-        Containers are in their own directories of it already: only the job's own level and Slurm's step_ and
-        task_ directories are listed. slurmstepd moves too, so that tasks it starts later are born inside.
+        Containers are in their own directories of it already. slurmstepd, which is at the job's own level of the
+        freezer tree, stays outside: a full job must not take its threads. So a task is born outside too, and
+        comes in by its TaskProlog, before the user's program starts.
         """
         target = self._pids(path, "cgroup.procs")
-        moved = 0
         for _ in range(50):
             inside = set(_procs(self._pids(path)))
             strangers = [pid for pid in self._slurm_processes(path) if pid not in inside]
@@ -142,17 +142,14 @@ class V1:
             for pid in strangers:
                 try:
                     linux.write(target, str(pid))
-                    moved += 1
                 except OSError as error:
                     if error.errno != errno.ESRCH:
                         raise
-        return moved
 
     def _slurm_processes(self, path: str) -> list[int]:
-        top = f"{self.mount}/freezer{path}"
-        pids = _procs(top)
+        pids: list[int] = []
         try:
-            with os.scandir(top) as entries:
+            with os.scandir(f"{self.mount}/freezer{path}") as entries:
                 steps = [entry.path for entry in entries if entry.name.startswith("step_")]
         except OSError:
             return pids

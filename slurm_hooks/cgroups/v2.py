@@ -144,5 +144,26 @@ class V2:
                 pass  # pids.peak came with Linux 6.8, memory.peak with 5.19
         return found
 
-    def adopt(self, path: str) -> int:
-        return 0
+    def hold_steps(self, path: str, figure: int) -> None:
+        # A step's user/ has the tasks, slurm/ beside it the slurmstepd. A step that could eat the whole job's
+        # pids.max leaves slurmstepd without threads: it dies of that ("fatal: pthread_create error", 24.11), and
+        # slurmd waits minutes for it with the node completing.
+        steps = [step for step in self._below(path) if step.rpartition("/")[2].startswith("step_")]
+        for step in steps:
+            limit = self._at(step, "user/pids.max")
+            try:
+                if not os.path.exists(limit):
+                    linux.write(self._at(path, "cgroup.subtree_control"), "+pids")
+                    linux.write(self._at(step, "cgroup.subtree_control"), "+pids")
+                if limits.parsed(linux.read(limit)) != figure:
+                    linux.write(limit, str(figure))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):  # the step is over
+                    raise
+
+    def _below(self, path: str) -> list[str]:
+        try:
+            with os.scandir(self._at(path)) as entries:
+                return [f"{path}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []

@@ -44,6 +44,7 @@ class JobFacts:
     groups: tuple[int, ...]  # supplementary, of the asking process
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
+    pids: int  # what the job's own processes may be together
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 """A bound on the container's processes and threads.
 
 Stops: a fork bomb that eats the job's own limit, so that the job script can still
-end it. The job's limit, set by the Prolog, stops it at the node's door.
+end it. The job's limit, set by the Prolog, stops it at the node's door; the figure that a
+container gets is never above the job's, so that slurmstepd keeps its reserve.
 Costs: nothing. Docker: --pids-limit; 0, negative and none all mean "unlimited" there, so a number is always sent.
 dockerd drops the limit with a warning where the controller is missing: verify reads it back.
 """
@@ -18,7 +19,7 @@ OWNS = (UNIT,)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    most = site.container.pids
+    most = min(site.container.pids, job.pids)
     wish = units.get(UNIT, most)
     if wish < 0 or wish > most:
         raise Refused(f"--pids-limit {wish}", f"a container may have {most} processes here", f"Ask for 1 to {most}.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.bench.figures import Bar, Figure
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import Cluster, Job
 
 TIMER = "/usr/bin/python3 -I /src/tests/bench/timer.py"
 BARE = {"name": "bare", "argv": ["/usr/bin/python3", "-I", "-c", "pass"]}
@@ -18,6 +19,7 @@ FIRST = 900_000  # numbers of jobs that Slurm does not know: our hooks ask nobod
 TWICE = Bar(ratio=2.0)
 
 Times = dict[str, list[float]]
+Step = dict[str, Any]
 
 
 def environment(job: str, node: str) -> dict[str, str]:
@@ -36,17 +38,33 @@ def environment(job: str, node: str) -> dict[str, str]:
     }
 
 
-def timed(cluster: Cluster, node: str, rounds: int, *steps: dict[str, Any], user: str = "") -> Times:
-    """Run the timer on a node as root, or in a job of `user`; seconds by the names of the steps."""
+def timed(cluster: Cluster, host: str, rounds: int, *steps: Step, user: str = "root") -> Times:
+    """Run the timer on a host; seconds by the names of the steps."""
     plan = json.dumps({"rounds": rounds, "steps": steps})
-    if not user:
-        said = cluster.must(node, TIMER, stdin=plan, timeout=600)
-    else:
-        done = cluster.srun(f"{TIMER} <<'EOF'\n{plan}\nEOF", user=user, node=node, options="--mem=800", timeout=600)
-        assert done.status == 0, done
-        said = done.out.splitlines()[-1]
-    found: Times = json.loads(said)
+    found: Times = json.loads(cluster.must(host, TIMER, user=user, stdin=plan, timeout=900))
     return found
+
+
+def timed_in(job: Job, rounds: int, *steps: Step) -> Times:
+    """Run the timer in a step of a running job, as its user."""
+    cluster, plan = job.cluster, json.dumps({"rounds": rounds, "steps": steps})
+    cluster.must(job.node, "cat > plan.json", user=job.user, stdin=plan)
+    step = f"srun --quiet --overlap --jobid {job.id} sh -c '{TIMER} < plan.json'"
+    found: Times = json.loads(cluster.must(cluster.lab.controller, step, user=job.user, timeout=900))
+    return found
+
+
+@contextmanager
+def running_job(cluster: Cluster) -> Iterator[Job]:
+    """A job of ann's on an idle node that does nothing; afterwards the node is idle again."""
+    job = cluster.sbatch("echo started; sleep 3600", options="--mem=800")
+    try:
+        job.wait_for_output("started")
+        yield job
+    finally:
+        job.cancel()
+        job.wait()
+        cluster.wait_idle(job.node)
 
 
 def figure(name: str, times: Times, ours: str, theirs: str, bar: Bar | None = None) -> Figure:
@@ -63,6 +81,6 @@ def hooks(cluster: Cluster, rounds: int) -> Iterator[Figure]:
     times = timed(cluster, cluster.node, rounds, bare | {"name": "bare 1"}, prolog, bare | {"name": "bare 2"}, epilog)
     yield figure("prolog / python3 -I", times, "prolog", "bare 1", TWICE)
     yield figure("epilog without containers / python3 -I", times, "epilog", "bare 2", TWICE)
-    times = timed(cluster, cluster.node, rounds, BARE, {"name": "task-prolog", "argv": [TASK_PROLOG]}, user="ann")
+    with running_job(cluster) as job:
+        times = timed_in(job, rounds, BARE, {"name": "task-prolog", "argv": [TASK_PROLOG]})
     yield figure("task-prolog / python3 -I", times, "task-prolog", "bare", TWICE)
-    cluster.wait_idle(cluster.node)

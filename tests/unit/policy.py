@@ -24,6 +24,7 @@ JOB = JobFacts(
     groups=(1002, 2000),
     cgroup="/system.slice/cn1_slurmstepd.scope/job_4711",
     nonce="f" * 32,
+    pids=4096,
 )
 
 

@@ -53,6 +53,24 @@ def test_a_partition_may_have_a_figure_of_its_own(
     assert limits.chosen(SITE, partitions, "debug") == expected
 
 
+@pytest.mark.parametrize(
+    ("reserve", "above", "expected"),
+    [
+        (64, 32768, (4096, 4160, "4096 by the site + 64 for Slurm's own")),
+        (0, 32768, (4096, 4096, "4096 by the site")),
+        (64, 1000, (936, 1000, "4096 by the site + 64 for Slurm's own, held down to 1000 by /slurm")),
+        (0, 1000, (1000, 1000, "4096 by the site, held down to 1000 by /slurm")),
+        (64, 4160, (4096, 4160, "4096 by the site + 64 for Slurm's own")),
+        (64, 40, (1, 40, "4096 by the site + 64 for Slurm's own, held down to 40 by /slurm")),
+    ],
+    ids=["v2", "v1", "held down", "held down, v1", "exactly", "hopeless"],
+)
+def test_the_job_is_held_down_before_slurms_reserve_is(
+    reserve: int, above: int, expected: tuple[int, int, str]
+) -> None:
+    assert limits.settled(4096, reserve, "the site", above, "/slurm") == expected
+
+
 # -- bounded(), on a tree of files: a directory of the pids hierarchy is a directory with a file pids.max -----------
 
 
@@ -65,22 +83,22 @@ def pids(tmp_path: Path) -> Path:
     return tmp_path / "pids"
 
 
-def bounded(pids: Path, partition: str = "", **partitions: dict[str, int | None]) -> tuple[int, int, str]:
+def bounded(pids: Path, partition: str = "", **partitions: dict[str, int | None]) -> tuple[int, int, int, str]:
     place = slurm.Place(1, "/slurm", "/slurm/uid_1/job_1")
     return prolog.bounded(V1(str(pids.parent)), place, {"job": SITE, "partition": partitions}, partition)
 
 
-def test_a_job_gets_the_sites_figure_and_slurms_reserve(pids: Path) -> None:
-    assert bounded(pids) == (4160, 4160, "4096 by the site's default + 64 for Slurm's own")
-    assert linux.read(f"{pids}/slurm/uid_1/job_1/pids.max").startswith("4160")
+def test_on_v1_a_job_gets_the_sites_figure_and_no_reserve(pids: Path) -> None:
+    assert bounded(pids) == (4096, 4096, 4096, "4096 by the site's default")
+    assert linux.read(f"{pids}/slurm/uid_1/job_1/pids.max").startswith("4096")
 
 
 def test_a_job_never_gets_more_than_an_ancestor_has(pids: Path) -> None:
     (pids / "slurm" / "pids.max").write_text("1000\n")
-    limit, effective, why = bounded(pids)
-    assert (limit, effective) == (1000, 1000)
+    figure, limit, effective, why = bounded(pids)
+    assert (figure, limit, effective) == (1000, 1000, 1000)
     assert why.endswith("held down to 1000 by /slurm")
 
 
 def test_a_job_of_a_partition_gets_that_figure(pids: Path) -> None:
-    assert bounded(pids, "debug", debug={"pids": 512})[:2] == (576, 576)
+    assert bounded(pids, "debug", debug={"pids": 512})[:3] == (512, 512, 512)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python3 -m tests.bench`: measure, print, write build/bench.json, and say whether the bars are met."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench.containers import docker_run, epilogs
+from tests.bench.figures import Bar, Figure, table
+from tests.bench.hooks import hooks
+from tests.bench.jobs import srun
+from tests.cluster.slurm import Cluster
+from tests.labs.base import LabMissing
+from tests.labs.compose import ROOT, Compose
+
+AT_MOST = Bar(more=0.150)
+BENCHES: dict[str, Callable[[Cluster], Iterator[Figure]]] = {
+    "hooks": lambda cluster: hooks(cluster, 101),
+    "srun": lambda cluster: srun(cluster, 31),
+    "docker-run": lambda cluster: docker_run(cluster, 31),
+    "epilog-1": lambda cluster: epilogs(cluster, 1, 15, AT_MOST),
+    "epilog-10": lambda cluster: epilogs(cluster, 10, 9, AT_MOST),
+    "epilog-50": lambda cluster: epilogs(cluster, 50, 5, Bar(ratio=1.3)),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python3 -m tests.bench",
+        description="What slurm-hooks costs, as paired ratios from one run on lab (a). Exit 1: a bar is not met.",
+        epilog="example: python3 -m tests.bench --only hooks --only docker-run",
+    )
+    top.add_argument("--only", action="append", choices=BENCHES, help="one part of it; may be given again")
+    top.add_argument("--json", action="store_true", help="print what is written to build/bench.json, and no table")
+    return top
+
+
+def main() -> int:
+    """Run the benches that were asked for; the exit status."""
+    wish = parser().parse_args()
+    lab = Compose()
+    try:
+        lab.up()
+    except LabMissing as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    figures: list[Figure] = []
+    for name in wish.only or BENCHES:
+        print(f"bench: {name} …", file=sys.stderr, flush=True)
+        figures += BENCHES[name](Cluster(lab))
+    text = json.dumps([figure.to_json() for figure in figures], indent=1)
+    written = Path(ROOT) / "build" / "bench.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(text + "\n")
+    print(text if wish.json else table(figures))
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`docker run` through us and at dockerd itself, and the epilog of many containers against one `docker rm -f`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.bench.figures import Bar, Figure
+from tests.bench.hooks import EPILOG, FIRST, PROLOG, Step, environment, figure, running_job, timed, timed_in
+from tests.cluster.slurm import Cluster
+
+OURS, DOCKERD = "unix:///run/slurm-hooks/docker.sock", "/run/slurm-hooks-docker/docker.sock"
+DOOR = "/run/slurm-hooks-bench"
+TMPFS = "rw,nosuid,nodev,exec,mode=1777"
+# What the broker asks of dockerd for `docker run --rm img true`, as flags; {cgroup} is the job's.
+SAME_FLAGS = (
+    "--user 1001:1001 --cap-drop ALL --security-opt no-new-privileges=true --network none --pids-limit 1024 "
+    "--read-only --cgroup-parent {cgroup} --cgroupns private --ipc private --no-healthcheck "
+    "--log-driver json-file --log-opt max-size=8192k --log-opt max-file=2 --label a=1 --label b=2 "
+    f"--tmpfs /tmp:{TMPFS} --tmpfs /var/tmp:{TMPFS} --tmpfs /run:{TMPFS}"
+)
+AT_ONCE = 4  # `docker run -d` side by side while a job is filled
+# A process of ann's in a step of the job, as slurmstepd makes one; it starts the containers and ends.
+FILL = """for top in /sys/fs/cgroup/freezer /sys/fs/cgroup/pids /sys/fs/cgroup; do
+    [ ! -e $top/cgroup.procs ] || { mkdir -p $top{cgroup}/step_0 && echo $$ > $top{cgroup}/step_0/cgroup.procs; }
+done
+seq {number} | setpriv --reuid=ann --regid=ann --init-groups --reset-env \\
+    xargs -P {at_once} -n 1 sh -c 'docker -H {ours} run -d img sleep 600' sh"""
+
+
+@contextmanager
+def open_door(cluster: Cluster, node: str) -> Iterator[str]:
+    """A second name of dockerd's socket that ann may use, while the bench runs.
+
+    So both sides of the comparison are the same client of the same user in the same job, and differ in the
+    socket alone. The socket's own directory stays closed.
+    """
+    before = cluster.must(node, f"stat -c 'chown %u:%g {DOCKERD} && chmod %a {DOCKERD}' {DOCKERD}")
+    try:
+        cluster.must(node, f"install -d -m 711 {DOOR} && ln -f {DOCKERD} {DOOR}/docker.sock && chown 0:1001 {DOCKERD}")
+        yield f"unix://{DOOR}/docker.sock"
+    finally:
+        cluster.must(node, f"rm -rf {DOOR}; {before}")
+
+
+def docker_run(cluster: Cluster, rounds: int) -> Iterator[Figure]:
+    """`docker run --rm img true`, both ways from within one job."""
+    with open_door(cluster, cluster.node) as door, running_job(cluster) as job:
+        flags = SAME_FLAGS.format(cgroup=job.cgroup).split()
+        ours: Step = {"name": "ours", "argv": ["docker", "-H", OURS, "run", "--rm", "img", "true"]}
+        same: Step = {"name": "direct", "argv": ["docker", "-H", door, "run", "--rm", *flags, "img", "true"]}
+        times = timed_in(job, rounds, ours, same)
+    yield figure("docker run --rm img true / the same flags at dockerd", times, "ours", "direct", Bar(ratio=1.25))
+
+
+def epilogs(cluster: Cluster, number: int, rounds: int, bar: Bar) -> Iterator[Figure]:
+    """The epilog of a job with so many running containers against one `docker rm -f` of as many."""
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for turn in range(rounds):
+        for side in ("ours", "theirs") if turn % 2 == 0 else ("theirs", "ours"):
+            times[side].append(ended(cluster, number, side=side, job=FIRST + 1000 * number + turn))
+    yield figure(f"epilog of {number} / docker rm -f of {number}", times, "ours", "theirs", bar)
+
+
+def ended(cluster: Cluster, number: int, *, side: str, job: int) -> float:
+    """Fill a job with containers and end them; the seconds that this took. The job is one that Slurm does not know."""
+    node = cluster.node
+    environ = environment(str(job), node)
+    timed(cluster, node, 1, {"argv": [PROLOG], "environ": environ})
+    record = f'sed -n \'s/.*"cgroup": *"\\([^"]*\\)".*/\\1/p\' /run/slurm-hooks/jobs/{job}-*/job'
+    values = {"cgroup": cluster.must(node, record).strip(), "number": number, "at_once": AT_ONCE, "ours": OURS}
+    fill = FILL
+    for name, value in values.items():
+        fill = fill.replace(f"{{{name}}}", str(value))
+    cluster.must(node, f"sh -s <<'EOF'\n{fill}\nEOF", timeout=300)
+    ids = cluster.docker(node, "ps -q --filter label=slurm-hooks.job").out.split()
+    assert len(ids) == number, f"{len(ids)} containers where {number} were started"
+    epilog = {"argv": [EPILOG], "environ": environ}
+    remove = {"argv": ["docker", "-H", f"unix://{DOCKERD}", "rm", "-f", *ids]}
+    if side == "ours":
+        (seconds,) = timed(cluster, node, 1, {"name": side, **epilog})[side]
+    else:
+        (seconds,) = timed(cluster, node, 1, {"name": side, **remove}, epilog)[side]
+    assert (left := cluster.left_on(node)) == [], left
+    return seconds

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python3 -m tests.demo`: bring the cluster up, tell the story, exit 1 where a statement of it is not so."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.cluster.slurm import Cluster, TooLate
+from tests.demo import scenes
+from tests.demo.story import NotSo, Story
+from tests.labs import lab_named
+from tests.labs.base import LabMissing
+
+EXPLORE = """On the nodes nothing of these jobs is left. The cluster still runs; to look around:
+
+    make shell                              # ann, on the controller: sbatch, srun, squeue
+    make shell HOST=cn1 USER=root           # a node: slurm-hooks report, check; docker -H …
+    make clean                              # stop it, leave this machine as it was"""
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.demo",
+        description="What slurm-hooks does, in seven scenes on a real Slurm cluster.",
+        epilog="example: python3 -m tests.demo --lab uml",
+    )
+    parser.add_argument("--lab", choices=("compose", "uml"), default="compose", help="where (default: compose)")
+    wish = parser.parse_args()
+    story = Story()
+    story.wait("a Slurm cluster is built and started (minutes the first time, seconds after that)")
+    lab = lab_named(wish.lab)
+    try:
+        lab.up()
+    except LabMissing as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    demo = scenes.Demo(Cluster(lab), story)
+    try:
+        for node in lab.nodes:
+            demo.cluster.wait_idle(node)
+        # A minute is Slurm's smallest limit, so this one starts before the story and ends in its fifth scene.
+        limited = demo.cluster.sbatch("docker run -d img sleep 600; sleep 600", options="-t 1 --mem=200")
+        scenes.a_job_without_containers(demo)
+        scenes.docker_run_in_a_job(demo)
+        scenes.a_fork_bomb(demo)
+        scenes.refusals(demo)
+        scenes.ends(demo, limited)
+        scenes.what_cannot_be_ended(demo)
+        scenes.reports(demo)
+        scenes.nothing_left(demo)
+    except (NotSo, TooLate) as error:
+        print(f"\nThe demo ends here, since this is not so: {error}", file=sys.stderr)
+        return 1
+    finally:
+        demo.cluster.sh(lab.controller, "scancel -u ann; scancel -u bob")
+    story.end(EXPLORE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
