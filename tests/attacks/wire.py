@@ -73,7 +73,8 @@ def create(name: str, body: Any) -> str:
     return request("POST", f"/containers/create?name={name}", body)
 
 
-def _talk(socket: str, cases: dict[str, Parts]) -> str:
+def script(socket: str, cases: dict[str, Parts]) -> str:
+    """The shell that sends cases from where it runs."""
     said = json.dumps([socket, cases])
     return f"cat > $HOME/.wire.py <<'END_OF_CLIENT'\n{CLIENT}\nEND_OF_CLIENT\n" + (
         f"/usr/bin/python3 -I $HOME/.wire.py <<'END_OF_CASES'\n{said}\nEND_OF_CASES\nrm $HOME/.wire.py"
@@ -91,11 +92,11 @@ def in_a_job(
     cluster: Cluster, cases: dict[str, Parts], *, user: str = "ann", before: str = "", after: str = ""
 ) -> dict[str, Said]:
     """Send each case to the broker, on a connection of its own, from one job; `before` and `after` are shell."""
-    done = cluster.srun(f"{before}\n{_talk(BROKER, cases)}\n{after}", user=user, timeout=120)
+    done = cluster.srun(f"{before}\n{script(BROKER, cases)}\n{after}", user=user, timeout=120)
     return _answers(done.out, cases)
 
 
 def to_dockerd(cluster: Cluster, cases: dict[str, Parts]) -> dict[str, Said]:
     """Send each case to dockerd itself, as root."""
-    done = cluster.sh(cluster.node, _talk(DOCKERD, cases), timeout=120)
+    done = cluster.sh(cluster.node, script(DOCKERD, cases), timeout=120)
     return _answers(done.out, cases)

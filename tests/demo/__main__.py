@@ -40,9 +40,9 @@ def main() -> int:
     try:
         for node in lab.nodes:
             demo.cluster.wait_idle(node)
-        # A minute is Slurm's smallest limit, so this one starts before the story and ends in its fifth scene.
-        limited = demo.cluster.sbatch("docker run -d img sleep 600; sleep 600", options="-t 1 --mem=200")
         scenes.a_job_without_containers(demo)
+        # A minute is Slurm's smallest limit, so this one starts here and ends in the fifth scene.
+        limited = demo.cluster.sbatch("docker run -d img sleep 600; sleep 600", options="-t 1 --mem=200")
         scenes.docker_run_in_a_job(demo)
         scenes.a_fork_bomb(demo)
         scenes.refusals(demo)
