@@ -35,6 +35,16 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 $(VENV):
 	@tests/venv.sh $@
 
+.PHONY: demo bench shell
+demo: $(VENV)  ## seven scenes on a real Slurm cluster of containers (LAB=uml: on a real node)
+	@$(PYTHON) -m tests.demo --lab $(or $(LAB),compose)
+
+bench: $(VENV)  ## what it costs, as paired ratios; build/bench.json
+	@$(PYTHON) -m tests.bench
+
+shell: $(VENV)  ## a shell on the demo's controller, as ann (HOST=cn1 AS=root: on a node)
+	@$(PYTHON) -m tests.labs.compose shell $(or $(HOST),ctl) --user $(or $(AS),ann)
+
 .PHONY: test test-unit test-compose test-uml
 test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
 	@tests/all.sh test-unit test-compose test-uml

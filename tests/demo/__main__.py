@@ -15,7 +15,7 @@ from tests.labs.base import LabMissing
 EXPLORE = """On the nodes nothing of these jobs is left. The cluster still runs; to look around:
 
     make shell                              # ann, on the controller: sbatch, srun, squeue
-    make shell HOST=cn1 USER=root           # a node: slurm-hooks report, check; docker -H …
+    make shell HOST=cn1 AS=root             # a node: slurm-hooks report, check; docker -H …
     make clean                              # stop it, leave this machine as it was"""
 
 
