@@ -17,7 +17,7 @@ import requests
 from slurm_hooks.errors import NodeFault
 
 LABEL_JOB = "slurm-hooks.job"
-PARALLEL = 8  # dockerd serialises on its own locks beyond that; measured in docs/performance.md
+PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
 
 class Engine:

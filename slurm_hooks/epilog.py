@@ -85,7 +85,7 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
         if now.state == jobs.GONE:
             return "clean", {}
         now.state = jobs.CLOSING
-        jobs.store(now)
+        written(now)
         peaks = peaks_of(now)
         now.verdict = torn_down(now)
         if not lock.held:
@@ -93,11 +93,19 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
                 f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
             )
         now.closed = time.time()
-        if now.verdict == "clean":
-            jobs.bury(now)
-        else:
-            jobs.store(now)
+        written(now)
         return now.verdict, peaks
+
+
+def written(job: jobs.Job) -> None:
+    """The job's record, or its tombstone. A run directory that is full must not keep us from the teardown."""
+    try:
+        if job.verdict == "clean":
+            jobs.bury(job)
+        else:
+            jobs.store(job)
+    except OSError as error:
+        events.record("record-fault", job=job.id, restart=job.restart, why=str(error))
 
 
 def recorded(job: jobs.Job) -> jobs.Job:

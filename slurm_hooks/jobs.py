@@ -140,6 +140,10 @@ def create(job: Job, run: str = config.RUN) -> None:
                 pass
         store(job, run)
     except OSError as error:
+        try:
+            _remove(top)  # half a record is none
+        except OSError:
+            pass
         raise NodeFault(top, f"the job's record cannot be written ({error.strerror})") from None
 
 
@@ -197,9 +201,16 @@ def had_containers(of_key: str, run: str = config.RUN) -> bool:
 def bury(job: Job, run: str = config.RUN) -> None:
     """The job is gone: keep its verdict as a tombstone, remove the record. Idempotent. Raises OSError."""
     job.state = GONE
-    os.makedirs(f"{run}/gone", 0o700, exist_ok=True)
-    linux.replace(f"{run}/gone/{job.key}", job.to_json())
-    for path in linux.tree_of(directory(job.key, run)):
+    try:
+        os.makedirs(f"{run}/gone", 0o700, exist_ok=True)
+        linux.replace(f"{run}/gone/{job.key}", job.to_json())
+    except OSError:
+        pass  # the run directory is full: what is left of the job matters more than a note of it
+    _remove(directory(job.key, run))
+
+
+def _remove(record: str) -> None:
+    for path in linux.tree_of(record):
         for name in os.listdir(path):
             os.unlink(f"{path}/{name}")  # directories below are gone already: tree_of gives the deepest first
         os.rmdir(path)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from slurm_hooks import cgroups, config, escapes, events, jobs, stages
-from slurm_hooks.engine import Engine
 from slurm_hooks.errors import NodeFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from slurm_hooks.engine import Engine
 
 KILL_SECONDS = 8.0  # a process that is still there this long after SIGKILL waits in the kernel
 DOCKER_SECONDS = 10.0  # for dockerd to come (back), as after a restart, and to agree
@@ -32,6 +35,9 @@ class Node:
 
     def docker(self, within: float = DOCKER_SECONDS) -> Engine | None:
         """dockerd, waited for; None (and `fault`) where it does not come."""
+        # The SDK takes 0.1 s to import: here, while dockerd takes down what EndProcesses has killed.
+        from slurm_hooks.engine import Engine
+
         deadline = time.monotonic() + within
         while self.engine is None:
             try:

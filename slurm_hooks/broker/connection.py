@@ -18,7 +18,7 @@ from slurm_hooks import events
 from slurm_hooks.broker import http1, relay
 from slurm_hooks.broker.http1 import Intake, Request
 from slurm_hooks.broker.peers import Asker, Peer, Registry
-from slurm_hooks.errors import BadRequest, HooksError, NodeFault
+from slurm_hooks.errors import BadConfig, BadRequest, HooksError, NodeFault
 from slurm_hooks.settings import Settings
 
 HEAD_SECONDS = 60.0  # an idle connection of the docker CLI lives no longer
@@ -100,6 +100,7 @@ class Connection:
             asker = self.peer.asker(self.broker.registry)
             await self.handle(self, asker, request)
         except HooksError as error:
+            error = self._cause(error) if asker is None else error
             if isinstance(error, NodeFault):
                 self.broker.forget_upstream()
             self._note(error, asker, request)
@@ -117,6 +118,14 @@ class Connection:
                     500, relay.error_body(NodeFault("slurm-hooks", "a bug of its own", "Tell the operators."))
                 )
             raise
+
+    def _cause(self, error: HooksError) -> HooksError:
+        """Why a process is in no job that we know: with a broken configuration the Prolog opens no record."""
+        try:
+            self.broker.settings()
+        except BadConfig as broken:
+            return BadConfig(f"containers are off on this node: {broken}")
+        return error
 
     def _note(self, error: HooksError, asker: Asker | None, request: Request) -> None:
         if error.http_status not in (403, 500, 503) or request.path == "/_ping":

@@ -69,8 +69,9 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             mounts=mounts,
             staged={target: on_host[path] for target, path in staged.items() if path in on_host},
         )
-        # Read by number, so only now it is known that all of it was this process's.
-        return None if _ends(pidfd, within=0) else seen
+        # Read by number, so only now it is known that all of it was this process's. A task of cgroup v1 that is
+        # exiting is shown at "/" well before its pidfd tells.
+        return None if _ends(pidfd, within=1.0 if path == "/" else 0) else seen
     except OSError:
         # A process that is about to end has no namespaces and no mounts any more: its exit follows at once.
         if _ends(pidfd, within=1.0):

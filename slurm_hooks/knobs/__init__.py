@@ -73,8 +73,11 @@ class Decision:
             volumes: the image's own VOLUME paths, where dockerd would put unbounded directories of the node.
         """
         fields = dict(self.fields)
-        taken = {stage.target for stage in self.stages} | set(fields["HostConfig.Tmpfs"])
-        scratch = rootfs.scratch(taken, volumes, readonly=fields["HostConfig.ReadonlyRootfs"])
+        binds = [stage.target for stage in self.stages]
+        scratch = rootfs.scratch(
+            {*binds, *fields["HostConfig.Tmpfs"]}, volumes, readonly=fields["HostConfig.ReadonlyRootfs"]
+        )
+        scratch = {target: options for target, options in scratch.items() if not mounts.below(target, binds)}
         fields["HostConfig.Tmpfs"] = {**scratch, **fields["HostConfig.Tmpfs"]}
         fields["HostConfig.Mounts"] = [
             {
@@ -102,6 +105,7 @@ def decide(create: Create, job: JobFacts, site: Settings) -> Decision:
         answer = knob.confine(own, job, site)
         fields.update(answer.fields)
         stages += answer.stages
+    mounts.refuse_nested((stage.target for stage in stages), fields[rootfs.TMPFS])
     return Decision(fields, stages)
 
 

@@ -11,6 +11,7 @@ by its real path (`admit`); a place that contains a refused one is refused with 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 from typing import Any
 
 from slurm_hooks.errors import Refused
@@ -27,6 +28,8 @@ DENIED = (
 # Of Docker's own options these change nothing here: caching hints of Docker Desktop, and what is forced anyway.
 HARMLESS = ("rw", "consistent", "cached", "delegated", "rprivate", "private", "nosuid", "nodev")
 NO_VOLUMES = ("volumes are not offered in jobs", "Mount a directory of yours: -v /path:/path.")
+# What dockerd itself mounts in a container: as a link of the user's it would lead elsewhere.
+OF_DOCKERD = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init")
 OWN_WAY = "Copy what you need into your home or scratch directory and mount that."
 
 
@@ -89,12 +92,40 @@ def _from_mount(mount: dict[str, Any]) -> tuple[str, str, bool]:
 
 def target_of(what: str, target: str) -> str:
     """Where in the container something may be mounted: absolute, clean, not in /proc, /sys, /dev. Raises Refused."""
-    clean = posixpath.normpath(target)
-    if not target.startswith("/") or ".." in target.split("/") or clean in ("/", "//"):
+    clean = "/" + posixpath.normpath(target).lstrip("/")  # normpath keeps two slashes at the beginning
+    if not target.startswith("/") or ".." in target.split("/") or clean == "/":
         raise Refused(what, "the target is not an absolute path below /")
-    if any(clean == top or clean.startswith(f"{top}/") for top in ("/proc", "/sys", "/dev")):
+    if _is_containers_own(clean):
         raise Refused(what, "/proc, /sys and /dev of a container are its own")
     return clean
+
+
+def _is_containers_own(path: str) -> bool:
+    return any(path == top or path.startswith(f"{top}/") for top in ("/proc", "/sys", "/dev"))
+
+
+def refuse_nested(binds: Iterable[str], others: Iterable[str]) -> None:
+    """No mount lies in a bind mount of the container: on the way to it runc, as root, would follow the user's links.
+
+    A link to /dev there, and the second mount is the container's /dev; from the user's /dev/null, itself a link,
+    runc then opens any file as root and hands it to the container (tests/attacks/test_nested_mounts.py).
+
+    Args:
+        others: targets of the tmpfs that the user asked for.
+
+    Raises:
+        Refused: a bind mount or a tmpfs lies below a bind mount.
+    """
+    binds = tuple(binds)
+    for target in (*binds, *others, *OF_DOCKERD):
+        if outer := below(target, binds):
+            inner = f"{target}, which is docker's own," if target in OF_DOCKERD else target
+            raise Refused(f"-v …:{outer}", f"{inner} lies in it, and could be led elsewhere", "Mount side by side.")
+
+
+def below(target: str, binds: Iterable[str]) -> str:
+    """The bind mount's target that another target lies below, "" for none."""
+    return next((bind for bind in binds if target.startswith(f"{bind}/")), "")
 
 
 def admit(stage: Stage, path: str, kind: str) -> str:
@@ -115,6 +146,8 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
         there = [mount for mount in seen.mounts if mount.what == stage.what]
         if not there:
             wrong.append(f"{target} is not the directory that was staged for it")
+        elif led := next((mount.point for mount in there if _is_containers_own(mount.point)), ""):
+            wrong.append(f"{target} was led to {led} by a link in the image")
         elif not all({"nosuid", "nodev"} <= set(mount.options.split(",")) for mount in there):
             wrong.append(f"{target} is not nosuid,nodev")
         elif "ro" in stage.options.split(",") and not all("ro" in mount.options.split(",") for mount in there):

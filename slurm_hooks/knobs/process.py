@@ -47,7 +47,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
 
 def working_directory(path: str) -> str:
     """A container's or an exec's working directory: absolute, clean, not in /proc or /dev. Raises Refused."""
-    clean = posixpath.normpath(path)
+    clean = "/" + posixpath.normpath(path).lstrip("/")  # normpath keeps two slashes at the beginning
     if not path.startswith("/") or ".." in path.split("/"):
         raise Refused(f"--workdir {path[:80]!r}", "not an absolute path")
     if any(clean == top or clean.startswith(f"{top}/") for top in ("/proc", "/dev", "/sys")):

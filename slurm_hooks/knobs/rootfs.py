@@ -42,7 +42,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
 
 def scratch(taken: set[str], volumes: Iterable[str], *, readonly: bool) -> dict[str, str]:
     """The writable places: of a read-only image, and of its VOLUMEs; not where the user mounts something."""
-    places = [*(SCRATCH if readonly else ()), *(posixpath.normpath(volume) for volume in volumes)]
+    places = [*(SCRATCH if readonly else ()), *("/" + posixpath.normpath(volume).lstrip("/") for volume in volumes)]
     return {place: f"{ALWAYS},exec,mode=1777" for place in places if place not in taken}
 
 

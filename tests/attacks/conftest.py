@@ -1,6 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster of tests/cluster, and its idle, clean node."""
+"""The cluster of tests/cluster, and its idle, clean node: what a failed test left running is ended."""
 
-from tests.cluster.conftest import cluster, node
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.conftest import cluster
+from tests.cluster.slurm import Cluster
 
 __all__ = ["cluster", "node"]
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[str]:
+    """As the suite's own, whatever the test leaves undone."""
+    cluster.wait_idle(cluster.node)
+    yield cluster.node
+    cluster.sh(cluster.lab.controller, "scancel --user ann; scancel --user bob")
+    cluster.wait_idle(cluster.node)
+    assert cluster.left_on(cluster.node) == []

@@ -30,7 +30,7 @@ PRIVILEGED: dict[str, Any] = {
     "as everywhere": host(Privileged=True),
     "lower case": IMAGE | {"hostconfig": {"privileged": True}},
     "upper case": IMAGE | {"HOSTCONFIG": {"PRIVILEGED": True}},
-    "a long s": IMAGE | {"HoſtConfig": {"Privileged": True}},
+    "a long s": IMAGE | {"HoſtConfig": {"Privileged": True}},  # noqa: RUF001 (that is the attack)
     "an escaped key": SAFE + ', "H\\u006fstConfig": {"Privile\\u0067ed": true}}',
     "a second HostConfig": SAFE + ', "HostConfig": {"Privileged": false}, "HostConfig": {"Privileged": true}}',
     "a second key in another case": SAFE + ', "HostConfig": {"Privileged": false, "privileged": true}}',
@@ -109,6 +109,9 @@ ELSEWHERE: dict[str, Any] = {
     "WorkingDir of a descriptor": IMAGE | {"WorkingDir": "/proc/self/fd/7"},
     "WorkingDir that climbs": IMAGE | {"WorkingDir": "/tmp/../proc/self/fd/7"},
     "a target in /proc": mount(Target="/proc/sys"),
+    "a target in //proc": mount(Target="//proc/sys"),
+    "a tmpfs on //dev": host(Tmpfs={"//dev": ""}),
+    "WorkingDir of a descriptor, two slashes": IMAGE | {"WorkingDir": "//proc/self/fd/7"},
     "a tmpfs on /proc": host(Tmpfs={"/proc": ""}),
     "tmpfs with suid": host(Tmpfs={"/x": "suid,dev"}),
     "a NUL in a source": mount(Source="/home/ann\0/etc"),

@@ -34,7 +34,11 @@ REFUSED: dict[str, tuple[str, str, object]] = {
     "exec as root": ("POST", "/containers/mine/exec", {"Cmd": ["id"], "User": "0"}),
     "exec as root in another case": ("POST", "/containers/mine/exec", {"Cmd": ["id"], "user": "root"}),
     "exec as a group": ("POST", "/containers/mine/exec", {"Cmd": ["id"], "User": "1001:0"}),
-    "exec privileged twice": ("POST", "/containers/mine/exec", '{"Cmd": ["id"], "Privileged": false, "Privileged": true}'),
+    "exec privileged twice": (
+        "POST",
+        "/containers/mine/exec",
+        '{"Cmd": ["id"], "Privileged": false, "Privileged": true}',
+    ),
     "exec with a key more": ("POST", "/containers/mine/exec", {"Cmd": ["id"], "Attack": 1}),
     "pause": ("POST", "/containers/mine/pause", None),
     "restart": ("POST", "/containers/mine/restart?t=0", None),

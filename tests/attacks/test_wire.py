@@ -19,7 +19,17 @@ def chunked(name: str, *headers: str) -> str:
     """A create with a chunked body."""
     lines = (f"POST /containers/create?name={name} HTTP/1.1", "Host: docker", *headers)
     return "\r\n".join(
-        (*lines, "Content-Type: application/json", "Transfer-Encoding: chunked", "", f"{len(BODY):x}", BODY, "0", "", "")
+        (
+            *lines,
+            "Content-Type: application/json",
+            "Transfer-Encoding: chunked",
+            "",
+            f"{len(BODY):x}",
+            BODY,
+            "0",
+            "",
+            "",
+        )
     )
 
 
@@ -87,9 +97,7 @@ docker -H unix:///run/slurm-hooks-docker/docker.sock inspect -f '{{json .HostCon
 @pytest.fixture(scope="module")
 def answers(cluster: Cluster) -> dict[str, Said]:
     """All cases, sent from one job to the broker."""
-    return in_a_job(
-        cluster, REFUSED | SMUGGLED | FORMS, before="docker create --name attack-form img >/dev/null"
-    )
+    return in_a_job(cluster, REFUSED | SMUGGLED | FORMS, before="docker create --name attack-form img >/dev/null")
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ class Figure:
         }
 
 
-HEAD = ("what", "ratio", "quartiles", "n", "ours", "against", "bar", "")
+HEAD = ("what", "ratio", "quartiles", "n", "ours", "against", "more", "bar", "")
 
 
 def table(figures: Iterable[Figure]) -> str:
@@ -84,6 +84,7 @@ def table(figures: Iterable[Figure]) -> str:
                 str(len(figure.ours)),
                 f"{median(figure.ours) * 1000:.0f} ms",
                 f"{median(figure.theirs) * 1000:.0f} ms",
+                f"{figure.more * 1000:+.0f} ms",
                 str(figure.bar or "-"),
                 "" if figure.bar is None else "ok" if figure.met else "NOT OK",
             )

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways out: of the job's cgroup and limits, of the container, of the job's end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.slurm import Cluster, Job
+from tests.labs.base import Done
+
+# In the job script, as its user. `leave` tries to move a process of its own to another cgroup.
+IN_THE_JOB = {
+    "files of cgroups that it may write": "find /sys/fs/cgroup -type f -writable 2>/dev/null",
+    "directories of cgroups that it may write": "find /sys/fs/cgroup -type d -writable 2>/dev/null",
+    "leave for the root": """sleep 60 & for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+    echo $! > $procs && echo left; done; kill $!""",
+    "leave for Slurm's own": """sleep 60 & for procs in $(find /sys/fs/cgroup -name cgroup.procs -path '*slurm*'); do
+    echo $! > $procs && echo left; done; kill $!""",
+    "raise its limit": """for limit in $(find /sys/fs/cgroup -name pids.max); do
+    echo max > $limit && echo raised; done""",
+    "a cgroup of its own": "for t in $(find /sys/fs/cgroup -type d -path '*slurm*'); do mkdir $t/x && echo made; done",
+    "mount cgroups in a namespace": """unshare -UrmC sh -c 'mount -t cgroup2 none /mnt && echo max > /mnt/pids.max &&
+    echo raised; mount -t cgroup -o pids none /mnt && echo max > /mnt/pids.max && echo raised'""",
+    "the records": "ls /run/slurm-hooks/jobs && echo read; echo x > /run/slurm-hooks/x && echo written",
+    "the broker's socket, replaced": "rm -f /run/slurm-hooks/docker.sock; mv /run/slurm-hooks /run/x && echo moved",
+    "the events": "cd /var/log/slurm-hooks; cat events.jsonl && echo read; echo x >> events.jsonl && echo w",
+    "signals to daemons": "kill -9 $(pgrep -f 'slurm-hooks broker|dockerd|containerd|slurmd') && echo killed",
+    "a scope of systemd's": "systemd-run --scope sleep 60 && echo left",
+    "the user's own manager": "systemd-run --user --scope sleep 60 && echo left; loginctl enable-linger && echo in",
+    "containerd's socket": """/usr/bin/python3 -c 'import socket
+socket.socket(socket.AF_UNIX).connect("/run/containerd/containerd.sock"); print("connected")'""",
+}
+# In a container.
+INSIDE = {
+    "mounts": "mount -t tmpfs none /tmp && echo did",
+    "remounts": "mount -o remount,rw / && echo did; mount -o remount,rw /proc/sys && echo did",
+    "namespaces": "unshare -U true && echo did; unshare -m true && echo did; unshare -r true && echo did",
+    "cgroup": "echo $$ > /sys/fs/cgroup/cgroup.procs && echo did; mkdir /sys/fs/cgroup/x && echo did",
+    "cgroups of v1": "for top in /sys/fs/cgroup/*/; do mkdir $top/x && echo did; done",
+    "its own limit": "for limit in $(find /sys/fs/cgroup -name '*.max'); do echo max > $limit && echo did; done",
+    "release agent": "cd /sys/fs/cgroup; echo /x > release_agent && echo did; echo 1 > notify_on_release && echo did",
+    "devices": "mknod /tmp/m c 1 1 && echo did; mknod /tmp/b b 98 0 && echo did; cat /dev/mem && echo did",
+    "sysctls": "echo x > /proc/sys/kernel/core_pattern && echo did; echo h > /proc/sysrq-trigger && echo did",
+    "its oom score": "echo -1000 > /proc/self/oom_score_adj && echo did; [ $(cat /proc/self/oom_score_adj) -ge 0 ] || echo did",
+    "root": "su -c id root && echo did; setpriv --reuid 0 id && echo did; chroot / true && echo did",
+    "processes of the node": "kill -9 -1; [ $(ls -d /proc/[0-9]* | wc -l) -lt 9 ] || echo did",
+    "the image": "touch /bin/x && echo did; touch /etc/x && echo did",
+    "kernel's keys": "cat /proc/keys /proc/timer_list /proc/kcore | head -c 1 | grep -q . && echo did",
+    "modules": "insmod /x.ko && echo did; modprobe dummy && echo did",
+    "the network": "ip link add x type dummy && echo did; ip link set lo down && echo did",
+    "the clock": "date -s 2000-01-01 && echo did; hostname attack && echo did",
+    "priority": "nice -n -5 true && [ $(nice -n -5 nice) -lt 0 ] && echo did",
+    "swap": "swapon /tmp && echo did; reboot -f && echo did",
+}
+
+
+@pytest.fixture(scope="module")
+def tried(cluster: Cluster) -> dict[str, Done]:
+    """Everything above: on the node side one shell each, inside all in one container."""
+    inside = "\n".join(f"echo BEGIN {name}; ({script})" for name, script in INSIDE.items())
+    found = cluster.srun_each(IN_THE_JOB | {"inside": f"docker run --rm -i img sh 2>/dev/null <<'END'\n{inside}\nEND"})
+    parts = found["inside"].out.split("BEGIN ")[1:]
+    return found | {name: Done(0, text, "") for name, _, text in (part.partition("\n") for part in parts)}
+
+
+@pytest.mark.parametrize("name", IN_THE_JOB)
+def test_the_job_does_not_get_out(tried: dict[str, Done], name: str) -> None:
+    assert tried[name].out == "", tried[name]
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_the_container_does_not_get_out(tried: dict[str, Done], name: str) -> None:
+    assert "did" not in tried[name].out, tried[name]
+
+
+# The marks are durations of sleep, which nobody else sleeps.
+DAEMONS = """setsid sleep 7001 & (setsid sh -c 'nohup sleep 7002 &' &)
+/usr/bin/python3 -c 'import os
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp("sleep", ["sleep", "7003"])'
+unshare -Urpf sleep 7004 &
+docker run -d img sh -c '(setsid sleep 7005 &); setsid sleep 7006 & exec sleep 7007' >/dev/null
+docker run -d --name ee img sleep 7008 >/dev/null; docker exec -d ee setsid sleep 7009
+trap '' TERM INT HUP; sleep 7010 & (trap '' TERM; exec sleep 7011) & kill -STOP $!
+until pgrep -f 'sleep 7009' >/dev/null && pgrep -f 'sleep 7005' >/dev/null; do sleep 0.1; done; echo begun"""
+ALIVE = "pgrep -a sleep | grep -o '70[01][0-9]' | sort -u | tr '\\n' ' '"
+
+
+def test_no_daemon_outlives_its_job(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch(f"{DAEMONS}; until [ -e go ]; do sleep 0.1; done; rm go")
+    job.wait_for_output("begun")
+    assert set(cluster.must(node, ALIVE).split()) >= {"7001", "7002", "7003", "7005", "7006", "7007", "7008", "7009"}
+    cluster.must(node, "touch go", user="ann")
+    assert job.wait()["verdict"] == "clean"
+    assert cluster.must(node, ALIVE) == ""
+
+
+# A container has no python: this one is the node's own, brought along in the user's home.
+BRING = """rm -rf py; mkdir -p py/lib; cp /usr/bin/python3 py/; cp $(ldd /usr/bin/python3 | grep -o '/[^ ]*') py/lib
+version=$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+mkdir -p py/lib/$version; cp -r /usr/lib/$version/encodings py/lib/$version; cp /usr/lib/$version/os.py py/lib/$version"""
+# The job's side hands the broker's directory, then a connection of its own, to whom asks.
+GIVER = """import array, os, socket
+door = socket.socket(socket.AF_UNIX); door.bind("py/door"); door.listen()
+client, _ = door.accept()
+own = socket.socket(socket.AF_UNIX); own.connect("/run/slurm-hooks/docker.sock")
+fds = array.array("i", [os.open("/run/slurm-hooks", os.O_PATH), own.fileno()])
+client.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+client.recv(1)"""
+TAKER = """import _socket as s
+door = s.socket(s.AF_UNIX); door.connect("/py/door")
+_, got, _, _ = door.recvmsg(1, 64)
+directory = int.from_bytes(got[0][2][:4], "little")
+try:
+    c = s.socket(s.AF_UNIX); c.connect("/proc/self/fd/%d/docker.sock" % directory)
+    c.send(b"GET /containers/json HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n")
+    print(c.recv(65536).decode())
+except OSError as error:
+    print("no way", error)"""
+
+
+def test_a_container_that_was_handed_the_brokers_directory_is_refused(cluster: Cluster, node: str) -> None:
+    run = "docker run --rm -v $PWD/py:/py -e PYTHONHOME=/py img /py/lib/ld-linux-x86-64.so.2 --library-path /py/lib"
+    script = f"""{BRING}
+    cat > py/giver <<'END'\n{GIVER}\nEND
+    cat > py/taker <<'END'\n{TAKER}\nEND
+    /usr/bin/python3 py/giver & until [ -S py/door ]; do sleep 0.1; done
+    {run} /py/python3 -S /py/taker; wait; rm -rf py"""
+    done = cluster.srun(script)
+    assert "this process is in no job that slurm-hooks knows" in done.out or "no way" in done.out, done
+    assert "HTTP/1.1 200" not in done.out
+
+
+@pytest.fixture
+def victim(cluster: Cluster, node: str) -> Job:
+    """Bob's job with a running container."""
+    job = cluster.sbatch(
+        "docker run -d --name hers img sleep 600; echo begun; sleep 60", user="bob", options="--mem=200"
+    )
+    job.wait_for_output("begun")
+    return job
+
+
+def test_a_name_that_shadows_anothers_id_hits_ones_own(cluster: Cluster, victim: Job) -> None:
+    container = cluster.docker(victim.node, "ps -q --no-trunc --filter label=slurm-hooks.job").out.strip()
+    script = f"""for name in {container[:12]} {container[:6]} {container}; do docker create --name $name img >/dev/null
+    docker kill $name; docker inspect -f '{{{{.Name}}}}' $name; docker rm -f $name; done
+    docker ps -a --filter before={container}; docker ps -a --filter since=slurm-{victim.id}-0.hers; docker ps -aq"""
+    done = cluster.srun(script, options="--mem=200")
+    assert done.out.count(f"/{container[:6]}") == 3, done
+    assert cluster.docker(victim.node, f"inspect -f '{{{{.State.Running}}}}' {container}").out.strip() == "true"
+    victim.cancel()
+    assert victim.wait()["verdict"] == "clean"
+
+
+FLOOD = """import os, resource, select, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(3000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+held, said = {}, False
+while not os.path.exists("go"):
+    while len(held) < 1500:
+        one = socket.socket(socket.AF_UNIX)
+        one.setblocking(False)
+        try:
+            one.connect("/run/slurm-hooks/docker.sock")
+        except BlockingIOError:
+            one.close()
+            break
+        held[one.fileno()] = one
+    if len(held) > 1100 and not said:
+        said = True
+        open("flooded", "w").close()
+    poll = select.poll()
+    for fd in held:
+        poll.register(fd, select.POLLHUP)
+    for fd, _ in poll.poll(20):
+        held.pop(fd).close()
+"""
+
+
+@pytest.mark.parametrize("where", ["in a job", "outside"])
+def test_connections_of_one_user_do_not_keep_another_out(cluster: Cluster, node: str, where: str) -> None:
+    flood = f"rm -f go flooded; /usr/bin/python3 - <<'END'\n{FLOOD}\nEND"
+    if where == "in a job":
+        job = cluster.sbatch(flood, options="--mem=300")
+    else:
+        cluster.must(node, f"({flood}) >/dev/null 2>&1 &", user="ann")
+    cluster.wait(node, "[ -e /home/ann/flooded ]", "the flood")
+    try:
+        done = [cluster.srun("docker run --rm img echo served", user="bob", options="--mem=300") for _ in range(2)]
+    finally:
+        cluster.must(node, "touch go", user="ann")
+    if where == "in a job":
+        job.wait()
+    cluster.wait(node, "! pgrep -u ann python3", "the end of the flood")
+    cluster.must(node, "rm -f go flooded", user="ann")
+    assert [one.out.count("served") for one in done] == [1, 1], done
