@@ -16,7 +16,7 @@ from slurm_hooks.broker import answers, model, notes, readback, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
-from slurm_hooks.knobs import process
+from slurm_hooks.knobs import images, process
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -46,7 +46,8 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         nonce = notes.new_nonce()
         facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
         wanted = model.decode(body, model.Create)
-        decision = knobs.decide(wanted, facts, site)
+        volumes, directory = await _image(up, wanted.image or "")
+        decision = knobs.decide(wanted, facts, site, directory)
         note = notes.Note(nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now())
         notes.begin(job, note)
         try:
@@ -54,7 +55,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
-            new_body = decision.body(staged, await _volumes(up, note.image))
+            new_body = decision.body(staged, volumes)
             status, said = await up.value("POST", "/containers/create", {"name": name}, new_body)
         except BaseException:
             await _undo(job, note)
@@ -70,11 +71,13 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
     return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
 
 
-async def _volumes(up: Upstream, image: str) -> list[str]:
-    """The VOLUMEs of an image; none where there is no such image, which dockerd then tells by itself."""
+async def _image(up: Upstream, image: str) -> tuple[list[str], str]:
+    """(VOLUMEs, WORKDIR) of an image; none where there is no such image, which dockerd then tells by itself."""
+    if not images.REFERENCE.fullmatch(image) or "//" in image or "/." in image:
+        return [], ""  # not a name that may be a path of ours; the images knob has the last word
     status, said = await up.value("GET", f"/images/{image}/json")
-    volumes = ((said or {}).get("Config") or {}).get("Volumes") if status == 200 else None
-    return sorted(volumes or {})
+    config = (said or {}).get("Config") or {} if status == 200 else {}
+    return sorted(config.get("Volumes") or {}), config.get("WorkingDir") or ""
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:

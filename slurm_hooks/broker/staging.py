@@ -5,7 +5,7 @@ A process of its own with a deadline, since a path may lead into a file system t
 since it enters mount namespaces. Protocol, a JSON line each:
 
     broker → helper   {"pid", "uid", "gid", "groups", "top", "stages": [{"source", "readonly"}]}  or  {"remove": path}
-    helper → broker   {"opened": [{"path", "kind"}]}  or  {"error": [index, words]}
+    helper → broker   {"opened": [{"path", "kind", "owner"}]}  or  {"error": [index, words]}
     broker → helper   {"go": true}                    or end of input
     helper → broker   {"staged": [path]}              or  {"error": [index, words]}
 """
@@ -51,7 +51,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
             )
             _raise_error(opened, wishes)
             for wish, found in zip(wishes, opened["opened"], strict=True):
-                if why := admit(wish, found["path"], found["kind"]):
+                if why := admit(wish, found["path"], found["kind"], found["owner"]):
                     raise Refused(f"-v {wish.source}", why, OWN_WAY)
             staged = await _told(helper, go=True)
             _raise_error(staged, wishes)
@@ -125,10 +125,11 @@ def main() -> None:
         # number was given to another process, the broker refuses what we opened.
         views = stages.Views(wish["pid"])
         views.enter_asker()
-        found, trees = [], []
+        found: list[dict[str, Any]] = []
+        trees: list[int] = []
         for index, one in enumerate(wish["stages"]):  # noqa: B007 (index names the culprit below)
             fd = stages.open_as(one["source"], wish["uid"], wish["gid"], wish["groups"])
-            found.append({"path": views.real_path(fd), "kind": stages.kind_of(fd)})
+            found.append({"path": views.real_path(fd), "kind": stages.kind_of(fd), "owner": os.fstat(fd).st_uid})
             trees.append(fd)
         _say(opened=found)
         if not json.loads(sys.stdin.readline() or "{}").get("go"):

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 
 from slurm_hooks import cgroups, config, jobs, linux
-from slurm_hooks.errors import NodeFault
+from slurm_hooks.errors import BadEnvironment, NodeFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,11 +66,14 @@ def place(
 
 def place_of(environ: Mapping[str, str], mount: str = cgroups.MOUNT) -> Place:
     """Where the cgroup of the job is that slurmd's environment describes. Raises HooksError."""
+    node = jobs.word(environ, "SLURMD_NODENAME")
+    if not node:
+        raise BadEnvironment("SLURMD_NODENAME", "not set", "Hooks are called by slurmd.")
     return place(
         mount,
         job=jobs.whole_number(environ, "SLURM_JOB_ID"),
         uid=jobs.whole_number(environ, "SLURM_JOB_UID"),
-        node=jobs.word(environ, "SLURMD_NODENAME"),
+        node=node,
         sluid=jobs.word(environ, "SLURM_JOB_SLUID"),
         conf=environ.get("SLURM_CONF", ""),
     )

@@ -92,8 +92,11 @@ class Decision:
         return _assembled(fields)
 
 
-def decide(create: Create, job: JobFacts, site: Settings) -> Decision:
-    """Apply the whole policy to a create request. Raises Refused, naming the flag, the rule and the way round."""
+def decide(create: Create, job: JobFacts, site: Settings, image_directory: str = "") -> Decision:
+    """Apply the whole policy to a create request. Raises Refused, naming the flag, the rule and the way round.
+
+    `image_directory` is the image's WORKDIR, which holds where the request names none.
+    """
     asked = units(create)
     for unit in asked:
         if unit not in OWNERS:
@@ -106,7 +109,8 @@ def decide(create: Create, job: JobFacts, site: Settings) -> Decision:
         fields.update(answer.fields)
         stages += answer.stages
     mounts.refuse_nested((stage.target for stage in stages), fields[rootfs.TMPFS])
-    return Decision(fields, stages)
+    directory = fields.get("WorkingDir") or image_directory
+    return Decision(fields, mounts.for_working_directory(stages, directory, job.uid))
 
 
 def verify(seen: Seen, job: JobFacts, asked: dict[str, Any]) -> list[str]:

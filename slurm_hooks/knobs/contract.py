@@ -55,6 +55,7 @@ class Stage:
     target: str
     readonly: bool
     denied: tuple[str, ...]  # the site's own refused prefixes
+    owner: int | None = None  # the uid that must own the source; None: any
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from slurm_hooks.errors import Refused
@@ -128,8 +129,28 @@ def below(target: str, binds: Iterable[str]) -> str:
     return next((bind for bind in binds if target.startswith(f"{bind}/")), "")
 
 
-def admit(stage: Stage, path: str, kind: str) -> str:
-    """May what was opened be mounted? `path` is its real one; `kind` directory, file, or a word. "" or why not."""
+def for_working_directory(stages: Iterable[Stage], directory: str, uid: int) -> tuple[Stage, ...]:
+    """The stages, with an owner demanded where the working directory lies in a bind mount.
+
+    runc makes a working directory that is not there, as root and along the user's links: so every writable mount
+    is then to be a directory of the user's own, where root makes nothing that the user could not make.
+    """
+    stages = tuple(stages)
+    if not below(directory, [stage.target for stage in stages]):
+        return stages
+    return tuple(stage if stage.readonly else replace(stage, owner=uid) for stage in stages)
+
+
+def admit(stage: Stage, path: str, kind: str, owner: int) -> str:
+    """May what was opened be mounted? "" or why not.
+
+    Args:
+        path: its real one.
+        kind: directory, file, or another word.
+        owner: the uid that owns it.
+    """
+    if stage.owner is not None and owner != stage.owner:
+        return "with a working directory below a mount, each writable mount must be a directory of your own"
     if kind not in ("directory", "file"):
         return f"a {kind} cannot be mounted"
     for denied in (*DENIED, *stage.denied):

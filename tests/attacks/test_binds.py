@@ -39,7 +39,6 @@ SOURCES: dict[str, tuple[str, str]] = {
     "dockerd's socket": ("SOURCE=/run/slurm-hooks-docker/docker.sock", "Permission denied"),
     "dockerd's data": ("SOURCE=/var/lib/slurm-hooks-docker", "/var/lib is the node's own"),
     "what holds dockerd's data": ("SOURCE=/var", "which is the node's own"),
-    "a stage of ours": ("SOURCE=/run/slurm-hooks/stage", "/run is the node's own"),
     "the records": ("SOURCE=/run/slurm-hooks/jobs", "/run is the node's own"),
     "munge's socket": ("SOURCE=/run/munge/munge.socket.2", "cannot be mounted"),
     "another user's home": ("SOURCE=/home/bob/x", "Permission denied"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,6 @@ import pytest
 from tests.cluster.slurm import Cluster
 
 GOOD = {
-    "SLURM_JOB_ID": "900001",
     "SLURM_JOB_UID": "1001",
     "SLURM_JOB_GID": "1001",
     "SLURM_JOB_USER": "ann",
@@ -47,7 +47,8 @@ for hook in ("prolog", "epilog"):
 
 def hooks(cluster: Cluster, node: str, changes: dict[str, str | None]) -> list[str]:
     """Prolog, then Epilog: `prolog STATUS TRACEBACK LINES-ON-STDERR`."""
-    environ = {name: v for name, v in (GOOD | {"SLURMD_NODENAME": node} | changes).items() if v is not None}
+    fresh = {"SLURMD_NODENAME": node, "SLURM_JOB_ID": str(900_000_000 + uuid.uuid4().int % 10_000_000)}
+    environ = {name: value for name, value in (GOOD | fresh | changes).items() if value is not None}
     return cluster.must(node, "/usr/bin/python3 -I -", stdin=RUN_HOOK.format(environ=environ)).splitlines()
 
 

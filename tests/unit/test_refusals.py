@@ -13,7 +13,8 @@ import pytest
 from slurm_hooks.broker import routes
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.errors import HooksError, Refused
-from slurm_hooks.knobs.mounts import OWN_WAY, admit
+from slurm_hooks.knobs.contract import Stage
+from slurm_hooks.knobs.mounts import OWN_WAY, admit, for_working_directory
 from tests.unit.policy import cli, decide, golden
 
 DEVICE = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}
@@ -175,7 +176,7 @@ def of_command(command: str) -> str:
 
 def of_place(path: str) -> str:
     stage = decide(cli(HostConfig_Binds=[f"{path}:/x"])).stages[0]
-    why = admit(stage, path, PLACES[path])
+    why = admit(stage, path, PLACES[path], 1001)
     assert why, f"{path} may be mounted"
     return str(Refused(f"-v {path}", why, OWN_WAY))
 
@@ -208,10 +209,23 @@ def test_a_place_of_the_nodes_own_is_not_mounted(path: str) -> None:
 @pytest.mark.parametrize("path", ["/home/u", "/scratch/u/in", "/etcetera", "/var/tmp/u", "/tmp", "/runs"])
 def test_a_place_of_the_users_own_is_mounted(path: str) -> None:
     stage = decide(cli(HostConfig_Binds=[f"{path}:/x"])).stages[0]
-    assert admit(stage, path, "directory") == ""
+    assert admit(stage, path, "directory", 1001) == ""
 
 
 def test_what_a_user_typed_cannot_forge_a_second_line() -> None:
     with pytest.raises(Refused) as refusal:
         decide(cli(HostConfig_NetworkMode="a\nslurm-hooks: job 1: all is well \x1b[2J\u202e"))
     assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("directory", "demanded"),
+    [("/w", None), ("/other", None), ("", None), ("/w/sub", 1001), ("/w/a/b", 1001)],
+    ids=["the mount itself", "elsewhere", "none", "below", "deep below"],
+)
+def test_a_working_directory_below_a_mount_wants_the_users_own_mounts(directory: str, demanded: int | None) -> None:
+    writable, readonly = (Stage(f"/{x}", f"/{x}", readonly=x == "r", denied=()) for x in "wr")
+    first, second = for_working_directory((writable, readonly), directory, 1001)
+    assert (first.owner, second.owner) == (demanded, None)
+    assert bool(admit(first, "/home/other", "directory", 1002)) == (demanded is not None)
+    assert admit(first, "/home/mine", "directory", 1001) == ""

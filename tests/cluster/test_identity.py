@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who asks is what the kernel says of the process that connected: its cgroup, its uid, and that it is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.slurm import Cluster, Job
+
+# `ask` sends a request on a connected socket: its status and its body. In each script below.
+ASK = """import array, http.client, json, os, socket, sys, time
+SOCKET = "/run/slurm-hooks/docker.sock"
+def connected(path=SOCKET):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(path)
+    return one
+def ask(one, what="GET /containers/json?all=1"):
+    one.sendall((what + " HTTP/1.1\\r\\nHost: docker\\r\\nContent-Length: 0\\r\\n\\r\\n").encode())
+    answer = http.client.HTTPResponse(one)
+    answer.begin()
+    text = answer.read().decode()
+    names = [c["Names"][0] for c in json.loads(text)] if answer.status == 200 else text
+    print(answer.status, names, flush=True)
+"""
+IN_NO_JOB = "this process is in no job that slurm-hooks knows"
+
+
+def python(script: str) -> str:
+    """Shell that runs a script with `ask` at hand."""
+    return f"/usr/bin/python3 -I - <<'END'\n{ASK}\n{script}\nEND"
+
+
+@pytest.fixture(autouse=True)
+def over(cluster: Cluster) -> Iterator[None]:
+    """What a failed test left running ends."""
+    yield
+    cluster.sh(cluster.lab.controller, "scancel --user ann; scancel --user bob")
+
+
+@pytest.fixture
+def job(cluster: Cluster, node: str) -> Iterator[Job]:
+    """Ann's job with a container `inner` and a sleep of its own."""
+    one = cluster.sbatch("docker run -d --name inner img sleep 600; echo begun; exec sleep 4242", options="--mem=200")
+    one.wait_for_output("begun")
+    cluster.wait(node, "pgrep -u ann -fx 'sleep 4242'", "the job's own sleep")
+    yield one
+    one.cancel()
+    one.wait()
+
+
+def asked_from(cluster: Cluster, beside: str, user: str) -> str:
+    """What a process hears that root moves into the cgroups of the process `beside` (a shell's word) as `user`."""
+    move = f"""pid={beside}; while IFS=: read -r number names path; do
+    names=${{names#name=}}; echo $$ > /sys/fs/cgroup/$names$path/cgroup.procs; done 2>/dev/null < /proc/$pid/cgroup
+    exec setpriv --reuid={user} --regid={user} --init-groups /usr/bin/python3 -I /run/lab-ask.py"""
+    cluster.must(cluster.node, "cat > /run/lab-ask.py", stdin=f"{ASK}\nask(connected())\n")
+    try:
+        return cluster.must(cluster.node, move)
+    finally:
+        cluster.must(cluster.node, "rm /run/lab-ask.py")
+
+
+OWN = "$(pgrep -u ann -fx 'sleep 4242')"
+INNER = "$(pgrep -u ann -fx 'sleep 600')"
+
+
+def test_a_process_of_the_user_in_the_job_is_served_however_it_came_there(cluster: Cluster, job: Job) -> None:
+    assert asked_from(cluster, OWN, "ann") == "200 ['/inner']\n"
+
+
+@pytest.mark.parametrize("user", ["bob", "root"])
+def test_another_user_in_the_jobs_cgroup_is_refused(cluster: Cluster, job: Job, user: str) -> None:
+    said = asked_from(cluster, OWN, user)
+    assert said.startswith("403 ") and f"job {job.id} is of uid 1001, and this process is not" in said
+
+
+def test_a_process_in_the_containers_cgroup_is_refused(cluster: Cluster, job: Job) -> None:
+    said = asked_from(cluster, INNER, "ann")
+    assert said.startswith("403 ") and IN_NO_JOB in said
+
+
+@pytest.mark.parametrize("user", ["ann", "bob"])
+def test_nobody_outside_a_job_is_served(cluster: Cluster, job: Job, user: str) -> None:
+    said = cluster.must(job.node, python("ask(connected())"), user=user)
+    assert said.startswith("403 ") and IN_NO_JOB in said
+
+
+def test_a_process_that_left_its_job_is_refused_on_the_connection_that_it_had(cluster: Cluster, node: str) -> None:
+    script = python(
+        """one = connected(); ask(one); print("before", os.getpid(), flush=True)
+while not os.path.exists("moved"): time.sleep(0.05)
+ask(one)"""
+    )
+    job = cluster.sbatch(f"rm -f moved\n{script}\nrm moved")
+    job.wait_for_output("before")
+    pid = job.output.split("before ")[1].split()[0]
+    move = f"for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do echo {pid} > $procs; done"
+    cluster.sh(node, f"{move} 2>/dev/null")
+    cluster.must(node, f"! grep -q job_{job.id} /proc/{pid}/cgroup || cat /proc/{pid}/cgroup")
+    cluster.must(node, "touch moved", user="ann")
+    cluster.wait(node, "[ ! -e /home/ann/moved ]", "the second answer")
+    assert "200 []" in job.output and "403 " in job.output.split("before")[1] and IN_NO_JOB in job.output, job.output
+    job.wait()
+
+
+def test_a_socket_that_was_handed_on_stays_its_connectors(cluster: Cluster, node: str) -> None:
+    giver = python(
+        """one, door = connected(), socket.socket(socket.AF_UNIX)
+door.bind("door"); door.listen(); client, _ = door.accept()
+client.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [one.fileno()]))])
+client.recv(1)"""
+    )
+    taker = python(
+        """client = connected("door")
+_, fds, _, _ = socket.recv_fds(client, 1, 1)
+one = socket.socket(fileno=fds[0]); ask(one); ask(connected())
+client.sendall(b"x")
+while not os.path.exists("given"): time.sleep(0.05)
+ask(one)"""
+    )
+    first = cluster.sbatch(
+        f"rm -f door given; docker create --name of-first img\n{giver}\ntouch given; sleep 60",
+        options="--mem=200",
+    )
+    cluster.wait(node, "[ -S /home/ann/door ]", "the first job's door")
+    second = cluster.run(f"docker create --name of-second img\n{taker}\nrm -f door given", options="--mem=200")
+    answers = [line for line in second.output.splitlines() if line[:4] in ("200 ", "403 ")]
+    assert answers[:2] == ["200 ['/of-first']", "200 ['/of-second']"], second.output
+    assert "the process that opened this connection is gone" in answers[2]
+    first.cancel()
+    first.wait()
+
+
+def test_a_child_cannot_go_on_with_the_connection_of_its_dead_parent(cluster: Cluster, node: str) -> None:
+    script = python(
+        """one, parent = connected(), os.getpid()
+if os.fork() == 0:
+    try:
+        while True: os.kill(parent, 0); time.sleep(0.02)
+    except ProcessLookupError:
+        ask(one); ask(connected()); open("said", "w").close()
+    os._exit(0)"""
+    )
+    job = cluster.run(f"rm -f said\n{script}\nuntil [ -e said ]; do sleep 0.1; done; rm said")
+    assert "the process that opened this connection is gone" in job.output
+    assert "200 []" in job.output
+
+
+def test_two_jobs_of_one_user_see_their_own_only(cluster: Cluster, node: str) -> None:
+    script = """docker create --name {0} img; touch {0}; until [ -e {1} ]; do sleep 0.1; done
+    docker ps -a --format '{{{{.Names}}}}'"""
+    jobs = [
+        cluster.sbatch(
+            script.format(*names) + "; echo listed; until [ -e both ]; do sleep 0.1; done", options="--mem=200"
+        )
+        for names in (("left-one", "right-one"), ("right-one", "left-one"))
+    ]
+    for job in jobs:
+        job.wait_for_output("listed")
+    cluster.must(node, "touch both", user="ann")
+    for job, own, other in zip(jobs, ("left-one", "right-one"), ("right-one", "left-one"), strict=True):
+        job.wait()
+        assert f"\n{own}\nlisted" in job.output and other not in job.output, job.output
+    cluster.must(node, "rm -f both left-one right-one", user="ann")
+
+
+def test_a_job_that_is_closing_launches_nothing_and_may_still_look_and_remove(cluster: Cluster, node: str) -> None:
+    script = """docker run -d --name up img sleep 60; docker create --name not-up img; echo begun
+    until [ -e go ]; do sleep 0.1; done; rm go
+    for what in 'create img' 'start not-up' 'exec up true' 'run --rm img true'; do docker $what && echo launched; done
+    docker ps -a --format '{{.Names}}'; docker rm -f up; echo over; sleep 60"""
+    job = cluster.sbatch(script)
+    job.wait_for_output("begun")
+    cluster.must(node, f'sed -i \'s/"state": "open"/"state": "closing"/\' /run/slurm-hooks/jobs/{job.id}-*/job')
+    cluster.must(node, "touch go", user="ann")
+    job.wait_for_output("over")
+    assert job.output.count("this job is ending: no container starts in it any more") == 4, job.output
+    assert "launched" not in job.output and "up\nnot-up" in job.output.replace("not-up\nup", "up\nnot-up")
+    job.cancel()
+    job.wait()
+
+
+def test_docker_and_docker_py_work_in_the_batch_script_and_in_a_step(cluster: Cluster, node: str) -> None:
+    both = """docker run --rm img echo by-cli; /usr/bin/python3 -c '
+import docker
+print(docker.from_env().containers.run("img", ["echo", "by-py"], remove=True).decode())'"""
+    job = cluster.run(f"cat > both.sh <<'END'\n{both}\nEND\nbash both.sh; srun bash both.sh; rm both.sh")
+    assert (job.output.count("by-cli"), job.output.count("by-py")) == (2, 2), job.output
+
+
+LOGIN = "env -u DOCKER_HOST bash -lc 'echo host=$DOCKER_HOST'"
+
+
+def test_a_login_shell_in_the_job_knows_its_docker_and_one_outside_knows_none(cluster: Cluster, node: str) -> None:
+    assert "host=unix:///run/slurm-hooks/docker.sock\n" in cluster.srun(LOGIN).out
+    assert cluster.must(node, LOGIN, user="ann") == "host=\n"
+
+
+def test_a_requeued_job_is_known_again(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch("docker run --rm img echo run ${SLURM_RESTART_COUNT:-0}; sleep 60", options="--requeue")
+    job.wait_for_output("run 0")
+    cluster.must(cluster.lab.controller, f"scontrol requeue {job.id}")
+    begin = f"scontrol update jobid={job.id} starttime=now"
+    cluster.wait(cluster.lab.controller, f"[ $(squeue -h -j {job.id} -o %T) = PENDING ]", "the requeued job")
+    cluster.must(cluster.lab.controller, begin)
+    job.wait_for_output("run 1")
+    job.cancel()
+    cluster.wait_idle(node)
+    assert [event["verdict"] for event in job.events("epilog")] == ["clean", "clean"]
