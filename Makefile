@@ -59,6 +59,10 @@ test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine'
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) tests/cluster tests/attacks --lab uml
 
+.PHONY: faults
+faults: $(VENV)  ## SIGKILL at every step (LAB=uml); not part of make test yet
+	$(PYTEST) tests/faults --lab $(or $(LAB),compose)
+
 .PHONY: clean
 clean:  ## stop both labs and leave the machine as it was; the cache stays (make distclean)
 	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; fi

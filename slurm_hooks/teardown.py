@@ -151,7 +151,7 @@ def verdict(job: jobs.Job, docker_socket: str, run: str = config.RUN) -> tuple[s
         operation.do(node)
     left = escapes.everything(job, listed(node, job), run=run)
     if node.engine is None and jobs.had_containers(job.key, run):
-        left.append(escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
+        left.insert(0, escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
     for one in left:
         events.record("left", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
     return (reason(job, left) if left else "clean"), left

@@ -57,7 +57,8 @@ SOURCES: dict[str, tuple[str, str]] = {
     "no absolute path": ("SOURCE=./x", "volumes are not offered"),
 }
 IN_NAMESPACE = """unshare -Urm sh -c '
-mount --bind /etc d && docker run --rm -v $PWD/d:/x img ls -a /x' || unshare -Ur true || echo no user namespaces here"""
+mount --rbind /etc d && docker run --rm -v $PWD/d:/x img ls -a /x' || unshare -Ur true ||
+echo no user namespaces here"""
 WORKDIRS = {
     f"workdir {number}": f"ln -sfn /proc/self/fd/{number} l; docker run --rm -v $PWD:/a -w /a/l img ls ../../.. .."
     for number in (5, 7, 8)

@@ -40,9 +40,15 @@ def main() -> int:
     try:
         for node in lab.nodes:
             demo.cluster.wait_idle(node)
-        scenes.a_job_without_containers(demo)
-        # A minute is Slurm's smallest limit, so this one starts here and ends in the fifth scene.
-        limited = demo.cluster.sbatch("docker run -d img sleep 600; sleep 600", options="-t 1 --mem=200")
+        # A minute is Slurm's smallest limit, so this job starts early and ends in the fifth scene: before the first
+        # scene, which wants its node for itself, where there is another one.
+        script, options = "docker run -d img sleep 600; sleep 600", "-t 1 --mem=200"
+        if len(lab.nodes) > 1:
+            limited = demo.cluster.sbatch(script, node=lab.nodes[-1], options=options)
+            scenes.a_job_without_containers(demo)
+        else:
+            scenes.a_job_without_containers(demo)
+            limited = demo.cluster.sbatch(script, options=options)
         scenes.docker_run_in_a_job(demo)
         scenes.a_fork_bomb(demo)
         scenes.refusals(demo)

@@ -14,20 +14,21 @@ from tests.cluster.slurm import Cluster, Job
 CONTAINERS = "for i in 1 2; do docker run -d --name n$i -v $HOME:/w img sleep 600; done; echo begun"
 
 
-@pytest.fixture(autouse=True)
-def mended(cluster: Cluster) -> Iterator[None]:
-    """The node's daemons run, its jobs are over and Slurm uses it, whatever a test left behind."""
-    yield
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[str]:
+    """An idle node; what a failed test left broken is mended."""
     node = cluster.node
-    cluster.sh(cluster.lab.controller, "scancel --user ann; scancel --user bob")
+    cluster.wait_idle(node)
+    yield node
+    cluster.sh(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
     for daemon in ("dockerd", "broker", "slurmd"):
         cluster.service(node, "start", daemon)
     if cluster.drain_reason(node):
         cluster.wait(cluster.lab.controller, f'[ -z "$(squeue -h -w {node})" ]', "the end of all jobs")
-        cluster.sh(
-            node, "for record in /run/slurm-hooks/jobs/*; do slurm-hooks epilog $(basename $record | cut -d- -f1); done"
-        )
+        cluster.sh(node, "for one in $(ls /run/slurm-hooks/jobs | cut -d- -f1); do slurm-hooks epilog $one; done")
         cluster.resume(node)
+    cluster.wait_idle(node)
+    assert cluster.left_on(node) == []
 
 
 def broker_answers(cluster: Cluster) -> None:
@@ -41,7 +42,7 @@ def test_the_broker_may_be_killed_at_any_moment_of_a_launch(cluster: Cluster, no
     until docker run --rm img echo works again; do sleep 0.1; done; rm stop"""
     job = cluster.sbatch(f"echo begun; {script}")
     job.wait_for_output("begun")
-    for pause in (0.1, 0.3, 0.5, 0.7, 0.9, 1.1):  # more than systemd would restart a unit by itself
+    for pause in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8):  # more often than systemd restarts a unit by default
         time.sleep(pause)
         cluster.service(node, "kill", "broker")
         broker_answers(cluster)
