@@ -54,13 +54,13 @@ test-unit: $(VENV)  ## what needs no cluster
 	$(PYTEST) tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
-	$(PYTEST) tests/cluster tests/attacks --lab compose
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
-	$(PYTEST) tests/cluster tests/attacks --lab uml
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml
 
 .PHONY: faults
-faults: $(VENV)  ## SIGKILL at every step (LAB=uml); not part of make test yet
+faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)
 	$(PYTEST) tests/faults --lab $(or $(LAB),compose)
 
 .PHONY: clean

@@ -165,8 +165,10 @@ EOF"""
         )
 
     def drain_reason(self, node: str) -> str:
-        """What `scontrol show node` says, "" where it is not drained."""
+        """What `scontrol show node` says, "" where it is not drained (Slurm keeps an old reason at an idle node)."""
         said = self.must(self.lab.controller, f"scontrol show node {node}")
+        if "DRAIN" not in said:
+            return ""
         reasons = [line.strip().removeprefix("Reason=") for line in said.splitlines() if "Reason=" in line]
         return reasons[0] if reasons else ""
 

@@ -202,7 +202,10 @@ def test_a_requeued_job_is_known_again(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("docker run --rm img echo run ${SLURM_RESTART_COUNT:-0}; sleep 60", options="--requeue")
     job.wait_for_output("run 0")
     cluster.must(cluster.lab.controller, f"scontrol requeue {job.id}")
-    begin = f"scontrol update jobid={job.id} starttime=now"
+    # Slurm itself would wait two minutes. A second has to pass at least: slurmd refuses a credential of the second in
+    # which the one before was revoked ("Job credential revoked"), and the job would end there.
+    second = "now=$(date +%s); until [ $(date +%s) -gt $((now + 1)) ]; do sleep 0.1; done"
+    begin = f"{second}; scontrol update jobid={job.id} starttime=now"
     cluster.wait(cluster.lab.controller, f"[ $(squeue -h -j {job.id} -o %T) = PENDING ]", "the requeued job")
     cluster.must(cluster.lab.controller, begin)
     job.wait_for_output("run 1")
