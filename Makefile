@@ -63,6 +63,10 @@ test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2,
 faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)
 	$(PYTEST) tests/faults --lab $(or $(LAB),compose)
 
+.PHONY: fuzz
+fuzz: $(VENV)  ## what reads a client's bytes, guided by coverage (RUNS=2500000 for each of four targets)
+	$(PYTHON) -m tests.fuzz --runs $(or $(RUNS),250000)
+
 .PHONY: clean
 clean:  ## stop both labs and leave the machine as it was; the cache stays (make distclean)
 	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; fi
