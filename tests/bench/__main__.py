@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.containers import docker_run, epilogs
+from tests.bench.containers import attached, docker_run, epilogs, many_ps
 from tests.bench.figures import Bar, Figure, table
 from tests.bench.hooks import hooks
 from tests.bench.jobs import srun
@@ -22,6 +22,8 @@ BENCHES: dict[str, Callable[[Cluster], Iterator[Figure]]] = {
     "hooks": lambda cluster: hooks(cluster, 101),
     "srun": lambda cluster: srun(cluster, 31),
     "docker-run": lambda cluster: docker_run(cluster, 31),
+    "attached": lambda cluster: attached(cluster, 7),
+    "ps": lambda cluster: many_ps(cluster, 9),
     "epilog-1": lambda cluster: epilogs(cluster, 1, 15, AT_MOST),
     "epilog-10": lambda cluster: epilogs(cluster, 10, 9, AT_MOST),
     "epilog-50": lambda cluster: epilogs(cluster, 50, 5, Bar(ratio=1.3)),

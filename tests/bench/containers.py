@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.bench.figures import Bar, Figure
-from tests.bench.hooks import EPILOG, FIRST, PROLOG, Step, environment, figure, running_job, timed, timed_in
+from tests.bench.hooks import EPILOG, FIRST, PROLOG, Step, environment, figure, in_step, running_job, timed, timed_in
 from tests.cluster.slurm import Cluster
 
 OURS, DOCKERD = "unix:///run/slurm-hooks/docker.sock", "/run/slurm-hooks-docker/docker.sock"
+CLIENT = "/usr/bin/python3 -I /src/tests/bench/client.py"
 DOOR = "/run/slurm-hooks-bench"
 TMPFS = "rw,nosuid,nodev,exec,mode=1777"
 # What the broker asks of dockerd for `docker run --rm img true`, as flags; {cgroup} is the job's.
@@ -51,7 +54,37 @@ def docker_run(cluster: Cluster, rounds: int) -> Iterator[Figure]:
         ours: Step = {"name": "ours", "argv": ["docker", "-H", OURS, "run", "--rm", "img", "true"]}
         same: Step = {"name": "direct", "argv": ["docker", "-H", door, "run", "--rm", *flags, "img", "true"]}
         times = timed_in(job, rounds, ours, same)
-    yield figure("docker run --rm img true / the same flags at dockerd", times, "ours", "direct", Bar(ratio=1.25))
+    yield figure("docker run --rm img true / the same flags at dockerd", times, "ours", "direct", Bar(ratio=1.10))
+
+
+def attached(cluster: Cluster, rounds: int) -> Iterator[Figure]:
+    """How fast an attached client gets what a container prints, both ways; dockerd keeps no log of it."""
+    number = 512 << 20  # bytes
+    command = ["img", "head", "-c", str(number), "/dev/zero"]
+    with open_door(cluster, cluster.node) as door, running_job(cluster) as job:
+        flags = SAME_FLAGS.replace(" json-file --log-opt max-size=8192k --log-opt max-file=2", " none")
+        ours = ["docker", "-H", OURS, "run", "--rm", "--log-driver", "none", *command]
+        same = ["docker", "-H", door, "run", "--rm", *flags.format(cgroup=job.cgroup).split(), *command]
+        words = shlex.join(["stream", str(rounds), str(number), json.dumps(ours), json.dumps(same)])
+        times = in_step(job, f"{CLIENT} {words}")
+    yield figure("512 MiB through an attached stream / at dockerd", times, "ours", "direct", Bar(ratio=1.25))
+
+
+def many_ps(cluster: Cluster, rounds: int) -> Iterator[Figure]:
+    """The slowest hundredth of `docker ps` by 50 clients at once in a job with 200 containers, both ways."""
+    node, conf = cluster.node, "/etc/slurm-hooks/slurm-hooks.toml"
+    try:
+        cluster.must(node, f"cp {conf} {conf}.bench; printf '[container]\nnumber = 250\n' >> {conf}")
+        with open_door(cluster, node) as door, running_job(cluster, "--mem=3900") as job:
+            fill = f"seq 200 | xargs -P {AT_ONCE} -n 1 sh -c 'docker -H {OURS} run -d img sleep 3600' sh"
+            in_step(job, f'{{ {fill}; }} >/dev/null && echo "{{}}"')
+            key = cluster.must(node, f"ls /run/slurm-hooks/jobs | grep ^{job.id}-").strip()
+            filters = json.dumps({"label": [f"slurm-hooks.job={key}"]})
+            paths = [OURS.removeprefix("unix://"), door.removeprefix("unix://")]
+            times = in_step(job, f"{CLIENT} {shlex.join(['ps', str(rounds), '50', *paths, filters])}")
+    finally:
+        cluster.must(node, f"mv {conf}.bench {conf}")
+    yield figure("p99 of docker ps, 200 containers, 50 clients / at dockerd", times, "ours", "direct", Bar(ratio=2.0))
 
 
 def epilogs(cluster: Cluster, number: int, rounds: int, bar: Bar) -> Iterator[Figure]:

@@ -47,17 +47,24 @@ def timed(cluster: Cluster, host: str, rounds: int, *steps: Step, user: str = "r
 
 def timed_in(job: Job, rounds: int, *steps: Step) -> Times:
     """Run the timer in a step of a running job, as its user."""
-    cluster, plan = job.cluster, json.dumps({"rounds": rounds, "steps": steps})
-    cluster.must(job.node, "cat > plan.json", user=job.user, stdin=plan)
-    step = f"srun --quiet --overlap --jobid {job.id} sh -c '{TIMER} < plan.json'"
+    plan = json.dumps({"rounds": rounds, "steps": steps})
+    job.cluster.must(job.node, "cat > plan.json", user=job.user, stdin=plan)
+    return in_step(job, f"{TIMER} < plan.json")
+
+
+def in_step(job: Job, command: str) -> Times:
+    """Run a shell command in a step of a running job, as its user; the JSON that it prints."""
+    cluster = job.cluster
+    cluster.must(job.node, "cat > step.sh", user=job.user, stdin=command)
+    step = f"srun --quiet --overlap --jobid {job.id} sh step.sh"
     found: Times = json.loads(cluster.must(cluster.lab.controller, step, user=job.user, timeout=900))
     return found
 
 
 @contextmanager
-def running_job(cluster: Cluster) -> Iterator[Job]:
+def running_job(cluster: Cluster, options: str = "--mem=800") -> Iterator[Job]:
     """A job of ann's on an idle node that does nothing; afterwards the node is idle again."""
-    job = cluster.sbatch("echo started; sleep 3600", options="--mem=800")
+    job = cluster.sbatch("echo started; sleep 3600", options=options)
     try:
         job.wait_for_output("started")
         yield job
