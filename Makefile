@@ -67,11 +67,15 @@ faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)
 fuzz: $(VENV)  ## what reads a client's bytes, guided by coverage (RUNS=2500000 for each of four targets)
 	$(PYTHON) -m tests.fuzz --runs $(or $(RUNS),250000)
 
+.PHONY: mutants
+mutants: $(VENV)  ## does a test notice when the policy is changed? exit 1 below 90 %
+	tests/mutants.sh
+
 .PHONY: clean
 clean:  ## stop both labs and leave the machine as it was; the cache stays (make distclean)
 	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; fi
 	tests/labs/clean.sh
-	rm -rf build
+	rm -rf build mutants
 
 .PHONY: distclean
 distclean: clean  ## clean, and the cache: trees, images, virtual environments
