@@ -90,10 +90,12 @@ def _epilog(job_id: int | None, *, dry_run: bool) -> int:
 
     if job_id is None and not dry_run:
         return epilog.main()
-    job = jobs.latest(job_id) if job_id is not None else epilog.job_of(os.environ)
+    job = jobs.latest(job_id) if job_id is not None else next(iter(epilog.ended(os.environ)), None)
     if job is None:
         raise HooksError(
-            f"job {job_id}", "no record of it on this node", "Its containers, if any, carry the label slurm-hooks.job."
+            f"job {job_id or os.environ.get('SLURM_JOB_ID')}",
+            "no record of it on this node",
+            "Its containers, if any, carry the label slurm-hooks.job.",
         )
     if dry_run:
         from slurm_hooks import teardown

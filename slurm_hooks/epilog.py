@@ -27,28 +27,40 @@ SLURM_SECONDS = 3.0  # slurmstepd removes its cgroups after it stopped answering
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run as Slurm runs it; `environ` is what slurmd hands over. The hook's exit status."""
     try:
-        return finish(job_of(environ))
+        return max(map(finish, ended(environ)), default=0)
     except HooksError as error:  # what Slurm handed over, or the node, is not as it must be: no job is known
         events.record("epilog-failed", why=str(error))
         print(f"slurm-hooks: {error}", file=sys.stderr)
         return 0
 
 
-def job_of(environ: Mapping[str, str]) -> jobs.Job:
-    """The job's record, or, where no Prolog ran, what the environment says. Raises HooksError."""
-    name = jobs.key(
-        jobs.whole_number(environ, "SLURM_JOB_ID"),
-        jobs.whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0"),
-        linux.boot_id(),
-    )
-    try:
-        job = jobs.load(name)
-    except NodeFault as error:
-        events.record("record-damaged", why=str(error))
-        job = None
-    if job is None:
-        place = slurm.place_of(environ)
-        job = jobs.from_environment(environ, place.version, place.root, place.path)
+def ended(environ: Mapping[str, str]) -> list[jobs.Job]:
+    """The runs of the job that are over: those of its records that are not of a later run than this Epilog's.
+
+    The restart count alone does not tell: slurmctld counts a requeue before it ends the run, so the Epilog of run 0
+    is told 1 (seen on 24.11). And where Slurm runs an Epilog twice, the second may come when the job runs again at
+    the same cgroup path: that run, which starts later, is not touched. Raises HooksError.
+    """
+    number = jobs.whole_number(environ, "SLURM_JOB_ID")
+    restart = jobs.whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0")
+    start = jobs.whole_number(environ, "SLURM_JOB_START_TIME", "0")
+    known = [recorded(name) or described(environ, name) for name in jobs.runs(number)]
+    if known:
+        return [job for job in known if job.restart <= restart and (not start or job.start <= start)]
+    for before in (restart, restart - 1):
+        job = jobs.buried(jobs.key(number, before, linux.boot_id()))
+        if job and job.start == start != 0:
+            print(f"slurm-hooks: job {number}: its Epilog was through before")
+            return []
+    return [described(environ)]  # no Prolog ran
+
+
+def described(environ: Mapping[str, str], key: str = "") -> jobs.Job:
+    """A job by what slurmd says of it; its run by the key of a record that is damaged. Raises HooksError."""
+    place = slurm.place_of(environ)
+    job = jobs.from_environment(environ, place.version, place.root, place.path)
+    if key:
+        job.restart = int(key.split("-")[1])
     return job
 
 
@@ -81,7 +93,7 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
     except FileNotFoundError:
         return "clean", {}  # buried this moment by an Epilog before us: Slurm up to 25.11 may run it twice
     with lock:
-        now = recorded(job)
+        now = recorded(job.key) or job
         if now.state == jobs.GONE:
             return "clean", {}
         now.state = jobs.CLOSING
@@ -108,18 +120,19 @@ def written(job: jobs.Job) -> None:
         events.record("record-fault", job=job.id, restart=job.restart, why=str(error))
 
 
-def recorded(job: jobs.Job) -> jobs.Job:
-    """The job as its record has it now; a damaged record is replaced by what the environment said."""
+def recorded(key: str) -> jobs.Job | None:
+    """A job as its record has it now; None where that is gone, or damaged."""
     try:
-        return jobs.load(job.key) or job
-    except NodeFault:
-        return job
+        return jobs.load(key)
+    except NodeFault as error:
+        events.record("record-damaged", why=str(error))
+        return None
 
 
 def hold(job: jobs.Job) -> linux.Locked:
     """The job for ourselves. Not held past the deadline: dockerd hangs in a create; the job is closed all the same."""
     lock = linux.Locked(jobs.directory(job.key), within=BROKER_SECONDS)
-    if not lock.held and recorded(job).state == jobs.CLOSING:
+    if not lock.held and (recorded(job.key) or job).state == jobs.CLOSING:
         lock.release()
         lock = linux.Locked(jobs.directory(job.key), within=EPILOG_SECONDS)
     return lock

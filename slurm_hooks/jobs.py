@@ -8,8 +8,8 @@
     /run/slurm-hooks/gone/<id>-<restart>-<boot>
                              the tombstone: `job` with the clean verdict, for a day
 
-The key holds job id, restart count and boot, so a late second Epilog never
-touches a requeued job. Who decides about a job holds flock() on its directory:
+The key holds job id, restart count and boot: each run of a requeued job has a
+record of its own. Who decides about a job holds flock() on its directory:
 the broker shared, from decision to verified start; the Epilog alone.
 """
 
@@ -34,7 +34,7 @@ class Job:
     """A job as the Prolog registered it. `cgroup` is relative to the mount point."""
 
     __slots__ = (
-        "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "state", "opened", "closed",
+        "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "start", "state", "opened", "closed",
         "version", "root", "cgroup", "figure", "pids", "effective", "verdict",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Job:
     user: str
     partition: str
     node: str
+    start: int  # of this run, as slurmctld says, seconds since 1970; 0 before Slurm 23.02, which does not
     state: str
     opened: float  # seconds since 1970
     closed: float
@@ -105,6 +106,7 @@ def from_environment(environ: Mapping[str, str], version: int, root: str, cgroup
         user=word(environ, "SLURM_JOB_USER", str(uid)),  # a uid without a passwd entry has no name
         partition=word(environ, "SLURM_JOB_PARTITION"),
         node=word(environ, "SLURMD_NODENAME"),
+        start=whole_number(environ, "SLURM_JOB_START_TIME", "0"),
         state=OPEN,
         opened=time.time(),
         closed=0.0,
@@ -182,6 +184,12 @@ def everyone(run: str = config.RUN) -> list[Job]:
         if job is not None:
             found.append(job)
     return found
+
+
+def runs(job_id: int, run: str = config.RUN) -> list[str]:
+    """The keys of a job's runs that are not gone, in their order."""
+    mine = [name for name in keys(run) if name.startswith(f"{job_id}-")]
+    return sorted(mine, key=lambda name: int(name.split("-")[1]))
 
 
 def latest(job_id: int, run: str = config.RUN) -> Job | None:

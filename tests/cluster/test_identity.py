@@ -198,17 +198,56 @@ def test_a_login_shell_in_the_job_knows_its_docker_and_one_outside_knows_none(cl
     assert cluster.must(node, LOGIN, user="ann") == "host=\n"
 
 
-def test_a_requeued_job_is_known_again(cluster: Cluster, node: str) -> None:
-    job = cluster.sbatch("docker run --rm img echo run ${SLURM_RESTART_COUNT:-0}; sleep 60", options="--requeue")
-    job.wait_for_output("run 0")
-    cluster.must(cluster.lab.controller, f"scontrol requeue {job.id}")
-    # Slurm itself would wait two minutes. A second has to pass at least: slurmd refuses a credential of the second in
-    # which the one before was revoked ("Job credential revoked"), and the job would end there.
+def requeued(cluster: Cluster, job: Job) -> None:
+    """Requeue a job and have it start again.
+
+    Slurm itself would wait two minutes. A second has to pass at least: slurmd refuses a credential of the second in
+    which the one before was revoked ("Job credential revoked"), and the job would end there.
+    """
+    controller = cluster.lab.controller
+    cluster.must(controller, f"scontrol requeue {job.id}")
+    cluster.wait(controller, f"[ $(squeue -h -j {job.id} -o %T) = PENDING ]", "the requeued job")
     second = "now=$(date +%s); until [ $(date +%s) -gt $((now + 1)) ]; do sleep 0.1; done"
-    begin = f"{second}; scontrol update jobid={job.id} starttime=now"
-    cluster.wait(cluster.lab.controller, f"[ $(squeue -h -j {job.id} -o %T) = PENDING ]", "the requeued job")
-    cluster.must(cluster.lab.controller, begin)
+    cluster.must(controller, f"{second}; scontrol update jobid={job.id} starttime=now")
+
+
+def test_a_requeued_job_is_known_again_and_nothing_of_its_first_run_is_left(cluster: Cluster, node: str) -> None:
+    run = "docker run -d --name one img sleep 600; docker ps -q | wc -l; echo run ${SLURM_RESTART_COUNT:-0}; sleep 60"
+    job = cluster.sbatch(run, options="--requeue")
+    job.wait_for_output("run 0")
+    requeued(cluster, job)
     job.wait_for_output("run 1")
+    assert job.output.splitlines()[-2:] == ["1", "run 1"], job.output
+    assert len(cluster.docker(node, "ps -aq --filter label=slurm-hooks.job").out.split()) == 1
+    assert len(cluster.must(node, "ls /run/slurm-hooks/jobs").split()) == 1
     job.cancel()
     cluster.wait_idle(node)
     assert [event["verdict"] for event in job.events("epilog")] == ["clean", "clean"]
+    assert [event["restart"] for event in job.events("epilog")] == [0, 1]
+    assert cluster.left_on(node) == []
+
+
+# What slurmd hands to an Epilog, as the job's own Prolog kept it for us.
+ENVIRONMENT = "/run/slurm-hooks-test-environment"
+KEEPER = f"""printf '#!/bin/sh\\nenv -0 > {ENVIRONMENT}-$SLURM_JOB_RESTART_COUNT\\n' > /etc/slurm/prolog.d/10-keep
+chmod 755 /etc/slurm/prolog.d/10-keep"""
+LATE = f"""xargs -0 -a {ENVIRONMENT}-0 sh -c '
+exec env -i "$@" SLURM_JOB_RESTART_COUNT=1 SLURM_SCRIPT_CONTEXT=epilog_slurmd /etc/slurm/epilog.d/50-slurm-hooks' sh"""
+
+
+def test_a_late_second_epilog_does_not_touch_the_job_that_runs_again(cluster: Cluster, node: str) -> None:
+    cluster.must(node, KEEPER)
+    try:
+        run = "docker run -d --name one img sleep 600; echo run ${SLURM_RESTART_COUNT:-0}; sleep 60"
+        job = cluster.sbatch(run, options="--requeue")
+        job.wait_for_output("run 0")
+        requeued(cluster, job)
+        job.wait_for_output("run 1")
+        cluster.must(node, LATE)
+        assert len(cluster.docker(node, "ps -q --filter label=slurm-hooks.job").out.split()) == 1
+        assert len(job.events("epilog")) == 1
+        job.cancel()
+        cluster.wait_idle(node)
+        assert len(job.events("epilog")) == 2
+    finally:
+        cluster.must(node, f"rm -f /etc/slurm/prolog.d/10-keep {ENVIRONMENT}-*")

@@ -246,3 +246,10 @@ def test_a_record_is_written_whole(run: Path) -> None:
     record = run / "jobs" / job.key
     assert json.loads((record / "job").read_text())["cgroup"] == job.cgroup
     assert sorted(path.name for path in record.iterdir()) == ["containers", "job", "ops"]  # nothing half-written beside
+
+
+def test_the_runs_of_a_job_that_are_not_gone_are_found_in_their_order(run: Path) -> None:
+    for restart in ("10", "2"):
+        jobs.create(job_of(SLURM_JOB_RESTART_COUNT=restart))
+    jobs.create(job_of(SLURM_JOB_ID="47"))
+    assert [name.split("-")[:2] for name in jobs.runs(4711)] == [["4711", "2"], ["4711", "10"]]

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which runs of a job an Epilog is for, by what slurmd says and what the records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slurm_hooks import epilog, jobs
+from slurm_hooks.cgroups import slurm
+from tests.unit.test_jobs import ENVIRON, job_of
+
+
+def opened(restart: int, start: int) -> jobs.Job:
+    """A run whose Prolog has been."""
+    job = job_of(SLURM_JOB_RESTART_COUNT=str(restart), SLURM_JOB_START_TIME=str(start))
+    jobs.create(job)
+    return job
+
+
+def over(restart: int, start: int = 0) -> list[int]:
+    """The restart counts of the runs that an Epilog ends that is told so."""
+    told = {"SLURM_JOB_RESTART_COUNT": str(restart)} | ({"SLURM_JOB_START_TIME": str(start)} if start else {})
+    return [job.restart for job in epilog.ended(ENVIRON | told)]
+
+
+def test_the_epilog_of_a_requeued_run_is_told_the_next_number(run: Path) -> None:
+    opened(0, 100)
+    assert over(1, 100) == [0]
+
+
+def test_before_23_02_the_newest_run_that_is_not_above_it(run: Path) -> None:
+    opened(0, 0)
+    assert over(1) == [0]
+    opened(1, 0)
+    assert over(0) == [0]
+
+
+def test_a_run_whose_epilog_never_came_is_ended_with_the_next_one(run: Path) -> None:
+    opened(0, 100)
+    opened(1, 200)
+    assert over(1, 200) == [0, 1]
+
+
+def test_a_start_that_slurm_moves_after_the_prolog_is_the_same_run(run: Path) -> None:
+    opened(0, 100)
+    assert over(0, 130) == [0]
+
+
+def test_a_late_second_epilog_ends_no_later_run(run: Path) -> None:
+    jobs.bury(opened(0, 100))
+    opened(1, 200)
+    assert over(1, 100) == []
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_second_epilog_has_nothing_to_do(run: Path, told: int) -> None:
+    jobs.bury(opened(0, 100))
+    assert over(told, 100) == []
+
+
+def test_a_job_without_a_prolog_is_what_slurmd_says(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epilog, "described", lambda environ: job_of(**environ))
+    assert over(3, 300) == [3]
+
+
+def test_a_damaged_record_is_told_and_its_run_ended(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "place_of", lambda environ: slurm.Place(1, "/slurm", "/slurm/uid_1/job_1"))
+    job = opened(0, 100)
+    (run / "jobs" / job.key / "job").write_text("{")
+    assert over(1, 100) == [0]
