@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container-launch step: a Docker API on one unix socket that confines what it launches.
 
-server.py      accept, identify the peer by the kernel, serve
+server.py      what all connections share; the program
+door.py        accept, within each user's bounds
+channel.py     a socket on the loop, without buffers
+turns.py       whose request is next
 peers.py       who is asking: pidfd, cgroup, open job
 connection.py  whole requests in, answers out
 http1.py       strictness on top of h11                                   (pure)

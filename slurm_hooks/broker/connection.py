@@ -9,25 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import h11
 
 from slurm_hooks import events
-from slurm_hooks.broker import http1, relay
+from slurm_hooks.broker import relay
+from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.http1 import Intake, Request
 from slurm_hooks.broker.peers import Asker, Peer, Registry
-from slurm_hooks.errors import BadConfig, BadRequest, HooksError, NodeFault
+from slurm_hooks.broker.turns import Turn, Turns
+from slurm_hooks.errors import BadConfig, BadRequest, Conflict, HooksError, NodeFault
 from slurm_hooks.settings import Settings
 
-HEAD_SECONDS = 60.0  # an idle connection of the docker CLI lives no longer
+IDLE_SECONDS = 60.0  # between requests; no connection of the docker CLI is idle for longer
+REQUEST_SECONDS = 20.0  # from a request's first byte to its last, however it comes
+REPLY_SECONDS = 30.0  # for a client to take an answer of ours
+MOST_PENDING = 4 * 1024 * 1024  # bytes of all the requests that a user has begun and not finished
+CONNECTIONS_OF_A_JOB = 512  # a docker run has three or four
 
 
 class Broker(Protocol):
     """What all connections share; server.Broker."""
 
     registry: Registry
+    turns: Turns
+    pending: Counter[int]  # bytes of requests begun, by uid
+    of_jobs: Counter[str]  # connections, by the job's key
 
     def settings(self) -> Settings:
         """The site's configuration. Raises BadConfig."""
@@ -48,56 +58,95 @@ class Broker(Protocol):
 class Connection:
     """A client's connection: requests in, answers out."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        handle: Handle,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        peer: Peer,
-    ) -> None:
-        self.broker, self.handle, self.reader, self.writer, self.peer = broker, handle, reader, writer, peer
+    def __init__(self, broker: Broker, handle: Handle, channel: Channel, peer: Peer) -> None:
+        self.broker, self.handle, self.channel, self.peer = broker, handle, channel, peer
         self.intake = Intake()
+        self.idle = False  # between two requests: to be ended whenever somebody wants to
+        self._job = ""  # key of the job that the connection counts for
+        self._turn: Turn | None = None
 
     async def serve(self) -> None:
         """Until the client leaves, or an answer ends the connection."""
-        while True:
-            try:
-                async with asyncio.timeout(HEAD_SECONDS):
-                    request = await self._request()
-            except BadRequest as error:
-                await self._reply(error.http_status, relay.error_body(error))
-                return
-            except TimeoutError:
-                return
-            if request is None:
-                return
+        try:
+            while await self._served():
+                pass
+        finally:
+            if self._job:
+                _less(self.broker.of_jobs, self._job, 1)
+
+    async def _served(self) -> bool:
+        """A request and its answer; False where the connection is over."""
+        try:
+            request = await self._request()
+        except BadRequest as error:
+            await self._reply(error.http_status, relay.error_body(error))
+            return False
+        except TimeoutError:
+            return False
+        if request is None:
+            return False
+        self._turn = await self.broker.turns.begin(self.peer.uid)
+        try:
             await self._answer(request)
-            if self.intake.h11.our_state is not h11.DONE or self.intake.h11.their_state is not h11.DONE:
-                return
+        finally:
+            self.waits()
+        return self.intake.h11.our_state is h11.DONE and self.intake.h11.their_state is h11.DONE
+
+    def waits(self) -> None:
+        """The request costs nothing more but waiting: the user's next one may begin."""
+        if self._turn is not None:
+            self._turn.end()
 
     async def _request(self) -> Request | None:
+        """The next whole request. Raises BadRequest, TimeoutError."""
         if self.intake.h11.our_state is h11.DONE:
             self.intake.ready_for_next()  # looks at what came early, so a BadRequest is answered as any other
-        while True:
-            try:
-                request = self.intake.next()
-            except EOFError:
-                return None
-            if request is not None:
-                return request
-            if self.intake.h11.they_are_waiting_for_100_continue:
-                self.writer.write(self.intake.h11.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
-            data = await self.reader.read(relay.CHUNK)
-            if not data:
-                return None
-            self.intake.feed(data)
+        counted = 0
+        try:
+            self.idle = not self.intake.pending
+            async with asyncio.timeout(IDLE_SECONDS if self.idle else REQUEST_SECONDS) as limit:
+                while True:
+                    try:
+                        request = self.intake.next()
+                    except EOFError:
+                        return None
+                    if request is not None:
+                        return request
+                    self.broker.pending[self.peer.uid] += self.intake.pending - counted
+                    counted = self.intake.pending
+                    if self.broker.pending[self.peer.uid] > MOST_PENDING:
+                        raise BadRequest("request", "4 MiB of requests are under way", "Send one after the other.")
+                    if self.intake.h11.they_are_waiting_for_100_continue:
+                        go_on = self.intake.h11.send(h11.InformationalResponse(status_code=100, headers=[]))
+                        await self.channel.write(go_on or b"")
+                    data = await self.channel.read()
+                    if not data:
+                        return None
+                    if self.idle:
+                        self.idle = False
+                        limit.reschedule(asyncio.get_running_loop().time() + REQUEST_SECONDS)
+                    self.intake.feed(data)
+        finally:
+            self.idle = False
+            _less(self.broker.pending, self.peer.uid, counted)
+
+    def _counts_for(self, key: str) -> None:
+        """The connection is a job's from its first request on. Raises Conflict where the job has too many."""
+        if self._job == key:
+            return
+        if self._job:
+            _less(self.broker.of_jobs, self._job, 1)
+        self._job = key
+        self.broker.of_jobs[key] += 1
+        if self.broker.of_jobs[key] > CONNECTIONS_OF_A_JOB:
+            raise Conflict("docker", f"this job has {CONNECTIONS_OF_A_JOB} connections open", "Let some end.")
 
     async def _answer(self, request: Request) -> None:
         asker: Asker | None = None
         try:
             # Asked after the body was read: the peer may have left the job while it sent.
             asker = self.peer.asker(self.broker.registry)
+            self._counts_for(asker.job.key)
             await self.handle(self, asker, request)
         except HooksError as error:
             error = self._cause(error) if asker is None else error
@@ -156,8 +205,11 @@ class Connection:
                 )
                 + body
             )
-        self.writer.write(data)
-        await self.writer.drain()
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                await self.channel.write(data)
+        except TimeoutError:
+            raise ConnectionError("the client does not take its answer") from None
 
     def _own_headers(self) -> list[tuple[str, str]]:
         up = self.broker.known_upstream()
@@ -173,6 +225,7 @@ class Connection:
 
     async def pass_on(self, answer: relay.Answer) -> None:
         """dockerd's answer as it comes, its head at once (`docker run` sends /wait before /start)."""
+        self.waits()
         h = self.intake.h11
         try:
             if answer.status == 101:
@@ -182,24 +235,22 @@ class Connection:
             known = any(name == b"content-length" for name, _ in answer.headers)
             if not known and answer.status not in (204, 304):
                 headers.append(("Transfer-Encoding", "chunked"))
-            self.writer.write(h.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
-            await self.writer.drain()
-            await self._until_client_leaves(self._body_of(answer))
+            head = h.send(h11.Response(status_code=answer.status, headers=headers)) or b""
+            await self._until_client_leaves(self._body_of(answer, head))
         finally:
             answer.close()
 
-    async def _body_of(self, answer: relay.Answer) -> None:
+    async def _body_of(self, answer: relay.Answer, head: bytes) -> None:
         h = self.intake.h11
+        await self.channel.write(head)
         async for part in answer.body():
-            self.writer.write(h.send(h11.Data(data=part)) or b"")
-            await self.writer.drain()
-        self.writer.write(h.send(h11.EndOfMessage()) or b"")
-        await self.writer.drain()
+            await self.channel.write(h.send(h11.Data(data=part)) or b"")
+        await self.channel.write(h.send(h11.EndOfMessage()) or b"")
 
     async def _until_client_leaves(self, work: Awaitable[None]) -> None:
         """A client that ends `docker logs -f` or `docker wait` frees dockerd's side too."""
         task = asyncio.ensure_future(work)
-        gone = asyncio.create_task(self._gone())
+        gone = asyncio.create_task(self.channel.left())
         try:
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -209,24 +260,20 @@ class Connection:
                 one.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
 
-    async def _gone(self) -> None:
-        # Bytes that come early belong to the next request; h11 keeps them, and more than a head's worth ends it.
-        received = 0
-        while data := await self.reader.read(relay.CHUNK):
-            received += len(data)
-            if received > http1.MOST_HEAD:
-                return
-            self.intake.feed(data)
-
     async def _switch(self, answer: relay.Answer) -> None:
         h = self.intake.h11
         headers: list[tuple[Any, Any]] = [("Connection", "Upgrade"), ("Upgrade", "tcp"), *answer.headers]
-        self.writer.write(
-            h.send(h11.InformationalResponse(status_code=101, reason=b"UPGRADED", headers=headers)) or b""
-        )
-        await self.writer.drain()
+        switched = h.send(h11.InformationalResponse(status_code=101, reason=b"UPGRADED", headers=headers))
         early, _ = h.trailing_data
-        await relay.splice((self.reader, self.writer), answer, bytes(early))
+        await self.channel.write(switched or b"")
+        await relay.splice(self.channel, answer, bytes(early))
+
+
+def _less(of: Counter[Any], key: Any, number: int) -> None:
+    """Subtract; a counter keeps no zeros, or it would grow for ever."""
+    of[key] -= number
+    if not of[key]:
+        del of[key]
 
 
 Handle = Callable[[Connection, Asker, Request], Awaitable[None]]

@@ -68,6 +68,7 @@ async def _own(c: Connection, asker: Asker, match: routes.Match, request: Reques
     up = await _served(c, request)
     note = containers.own(asker, match.name)
     path = match.route.template.replace("{id}", note.id)
+    c.waits()
     answer = await up.ask(request.method, path, match.query)
     await c.pass_on(answer)
 

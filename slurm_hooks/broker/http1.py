@@ -45,6 +45,7 @@ class Intake:
         self.h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD)
         self._head = b""  # of the request that is being received, until its end is seen
         self._head_seen = False
+        self._line = 0  # where the last line of an unfinished head begins
         self._request: h11.Request | None = None
         self._body = bytearray()
         self._chunks = 0
@@ -52,11 +53,21 @@ class Intake:
     def feed(self, data: bytes) -> None:
         """Take bytes from the client. Raises BadRequest."""
         if not self._head_seen:
+            known = len(self._head)
             self._head += data
-            end = self._head.find(b"\r\n\r\n")
-            check_head(self._head if end < 0 else self._head[: end + 4])
+            end = self._head.find(b"\r\n\r\n", max(known - 3, 0))
+            if end < 0 and len(self._head) > MOST_HEAD:
+                raise BadRequest("request", "the head is longer than 16 KiB")
+            # Without its end it is looked at from its last line on: 16 KiB may come byte by byte.
+            check_head(self._head[self._line :] if end < 0 else self._head[: end + 4])
             self._head_seen = end >= 0
+            self._line = max(self._line, self._head.rfind(b"\r\n", max(known - 1, 0)) + 2)
         self.h11.receive_data(data)
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the request that is being received."""
+        return len(self._head) + len(self._body)
 
     def next(self) -> Request | None:
         """The next whole request; None while bytes are missing, EOFError at the end. Raises BadRequest."""
@@ -89,7 +100,7 @@ class Intake:
         """After a whole answer: the next request of the same connection, with bytes that came early."""
         self.h11.start_next_cycle()
         self._request, self._body, self._chunks, self._head_seen = None, bytearray(), 0, False
-        self._head = b""
+        self._head, self._line = b"", 0
         early, _ = self.h11.trailing_data
         if early:
             # They are in h11's buffer already: look at them as `feed` would have.

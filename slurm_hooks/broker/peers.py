@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from slurm_hooks import cgroups, config, jobs, linux
 from slurm_hooks.errors import Refused
 
+LOOK_SECONDS = 0.05  # between two looks at the records for users whom we do not know
 STEP = "step_"  # Slurm's name for the cgroup of a step, all releases
 
 
@@ -39,6 +40,8 @@ class Registry:
         self.version = 2 if os.path.exists(f"{cgroups.MOUNT}/cgroup.controllers") else 1
         self._seen = 0  # mtime of the directory of records when all of them could be read
         self._keys: dict[str, str] = {}  # cgroup path → key, the youngest job of that path
+        self._users: frozenset[int] = frozenset()  # with a record here
+        self._looked = 0.0  # for users, by the monotonic clock
 
     def _refresh(self) -> None:
         try:
@@ -49,10 +52,18 @@ class Registry:
             return
         found = sorted(jobs.everyone(self.run), key=lambda job: job.opened)
         self._keys = {job.cgroup: job.key for job in found}
+        self._users = frozenset(job.uid for job in found)
         # A record directory without its `job` yet is being written: look again next time. So too after a change
         # within the last second: the kernel's clock for files is coarse, another change may bear the same time.
         settled = time.time_ns() - now > 10**9 and len(found) == len(jobs.keys(self.run))
         self._seen = now if settled else 0
+
+    def has_jobs(self, uid: int) -> bool:
+        """Has the user an unfinished job here? A first guess for the door, at a moment's cost and a moment late."""
+        if uid not in self._users and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._refresh()
+            self._looked = time.monotonic()
+        return uid in self._users
 
     def job_at(self, path: str) -> jobs.Job | None:
         """The unfinished job whose step the cgroup `path` is or lies in; None: of no job, or a container's."""

@@ -17,11 +17,12 @@ from urllib.parse import urlencode
 
 import h11
 
+from slurm_hooks.broker.channel import Channel, connected
 from slurm_hooks.errors import HooksError, NodeFault
 
 TESTED = ((1, 41), (1, 44))  # API versions that the suite runs; dockerd 20.10 ends at 1.41, Docker 29 begins at 1.44
-CHUNK = 64 * 1024
 CONNECT_SECONDS = 5.0
+LINGER_SECONDS = 10.0  # for a client to leave after its stream has ended
 PASSED = (
     b"content-type",
     b"content-length",
@@ -35,15 +36,15 @@ PASSED = (
 class Answer:
     """dockerd's answer: its head, then its body as it comes. Close it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: h11.Connection) -> None:
-        self.reader, self.writer, self._h11 = reader, writer, client
+    def __init__(self, channel: Channel, client: h11.Connection) -> None:
+        self.channel, self._h11 = channel, client
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def _event(self) -> Any:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
-            self._h11.receive_data(await self.reader.read(CHUNK))
+            self._h11.receive_data(await self.channel.read())
         return event
 
     async def head(self) -> None:
@@ -71,7 +72,7 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection up, in whatever state."""
-        self.writer.close()
+        self.channel.close()
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,16 @@ class Upstream:
         headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")] if upgrade else [("Connection", "close")]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(self.socket, limit=CHUNK)
+                channel = await connected(self.socket)
         except (OSError, TimeoutError) as error:
             raise NodeFault("docker on this node", f"dockerd does not answer ({error or 'timeout'})", _LATER) from None
         client = h11.Connection(h11.CLIENT)
-        answer = Answer(reader, writer, client)
+        answer = Answer(channel, client)
         try:
             sent = client.send(h11.Request(method=method, target=target, headers=headers)) or b""
             sent += (client.send(h11.Data(data=data)) or b"") if data else b""
             sent += client.send(h11.EndOfMessage()) or b""
-            writer.write(sent)
-            await writer.drain()
+            await channel.write(sent)
             await answer.head()
         except (OSError, h11.ProtocolError) as error:
             answer.close()
@@ -161,27 +161,32 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-async def splice(client: tuple[asyncio.StreamReader, asyncio.StreamWriter], answer: Answer, early: bytes) -> None:
-    """Copy both ways until both sides have ended; a half-close is passed on (`echo x | docker run -i`)."""
-    reader, writer = client
-    if early:
-        answer.writer.write(early)
-    if behind := answer.early():
-        writer.write(behind)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_copy(reader, answer.writer))
-        outward = group.create_task(_copy(answer.reader, writer))
-        await outward
+async def splice(client: Channel, answer: Answer, early: bytes) -> None:
+    """Copy both ways until both sides have ended; a half-close is passed on (`echo x | docker run -i`).
+
+    A client that has left altogether ends it too, also where its container says nothing for a week, and one
+    that does not leave after the container's end is left.
+    """
+    await answer.channel.write(early)
+    await client.write(answer.early())
+    inward = asyncio.create_task(_copy(client, answer.channel))
+    outward = asyncio.create_task(_copy(answer.channel, client))
+    left = asyncio.create_task(client.left())
+    try:
+        await asyncio.wait((outward, left), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((inward, left), timeout=LINGER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (inward, outward, left):
+            task.cancel()
+        await asyncio.gather(inward, outward, left, return_exceptions=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(source: Channel, target: Channel) -> None:
     with suppress(OSError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-    with suppress(OSError, RuntimeError):
-        if writer.can_write_eof():
-            writer.write_eof()
+        while data := await source.read():
+            await target.write(data)
+    with suppress(OSError):
+        target.write_eof()
 
 
 def message_of(value: Any) -> str:

@@ -9,19 +9,20 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import suppress
 
 from slurm_hooks import config, events
 from slurm_hooks.broker import handlers, keeper, relay
+from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.connection import Connection
+from slurm_hooks.broker.door import Door, listening
 from slurm_hooks.broker.peers import Peer, Registry
+from slurm_hooks.broker.turns import Turns
 from slurm_hooks.errors import BadConfig
 from slurm_hooks.settings import Settings
 
 SOCKET = f"{config.RUN}/docker.sock"
-BACKLOG = 256
-CONNECTIONS_OF_A_USER = 1024  # a docker run has three; nobody may take all descriptors from the others
 REFUSALS_LOGGED = 100  # lines for each job
 REFUSALS_KEPT = 10_000  # jobs that are counted
 
@@ -35,24 +36,40 @@ class Broker:
         self._settings: Settings | None = None
         self._stamp: list[int] = []
         self._refusals: dict[str, int] = {}
-        self._tasks: dict[int, set[asyncio.Task[None] | None]] = {}  # of connections, by the peer's uid
+        self.turns = Turns()
+        self.pending: Counter[int] = Counter()
+        self.of_jobs: Counter[str] = Counter()
+        self._inside: dict[asyncio.Task[None], Connection] = {}
 
-    @contextmanager
-    def serving(self, uid: int) -> Iterator[bool]:
-        """A connection, from its beginning to its end; False where its user has too many already.
+    def door(self, listener: socket.socket) -> Door:
+        """The door to this broker; open it."""
+        door = Door(listener, self.registry.has_jobs, lambda connection, uid: self._enter(door, connection, uid))
+        return door
 
-        The loop forgets a connection whose client has half-closed it, and a task that waits for dockerd then has
-        no owner (streams refer to their readers weakly): not kept here, the garbage collector would end it.
-        """
-        tasks = self._tasks.setdefault(uid, set())
-        task = asyncio.current_task()
-        tasks.add(task)
+    def _enter(self, door: Door, connection: socket.socket, uid: int) -> None:
+        """A connection that has begun to speak gets a task of its own, which is kept here: the loop forgets it."""
         try:
-            yield len(tasks) <= CONNECTIONS_OF_A_USER
-        finally:
-            tasks.discard(task)
-            if not tasks:
-                self._tasks.pop(uid, None)
+            peer = Peer(connection)
+        except OSError:  # gone already, or no descriptor is left for its pidfd
+            connection.close()
+            door.left(uid)
+            return
+        channel = Channel(connection)
+        served = Connection(self, handlers.handle, channel, peer)
+        task = asyncio.get_running_loop().create_task(self._serve(served))
+        self._inside[task] = served
+
+        def over(task: asyncio.Task[None]) -> None:
+            del self._inside[task]
+            channel.close()
+            peer.close()
+            door.left(uid)
+
+        task.add_done_callback(over)
+
+    async def _serve(self, connection: Connection) -> None:
+        with suppress(ConnectionError):
+            await connection.serve()
 
     def settings(self) -> Settings:
         """The site's configuration, read again when the file changed. Raises BadConfig: containers are off."""
@@ -84,39 +101,6 @@ class Broker:
         self._upstream = None
 
 
-async def _accepted(broker: Broker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        peer = Peer(writer.get_extra_info("socket"))
-    except (ProcessLookupError, OSError):
-        writer.close()
-        return
-    try:
-        with broker.serving(peer.uid) as admitted:
-            if admitted:
-                await Connection(broker, handlers.handle, reader, writer, peer).serve()
-    except (ConnectionError, asyncio.CancelledError):
-        pass
-    finally:
-        peer.close()
-        writer.close()
-
-
-def listening(path: str = SOCKET) -> socket.socket:
-    """The socket, in place at once: bound under another name, then renamed over an old one."""
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-    temporary = f"{path}.new"
-    try:
-        os.unlink(temporary)
-    except FileNotFoundError:
-        pass
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(temporary)
-    os.chmod(temporary, 0o666)  # safe for all: who asks is read from the kernel, and only jobs are served
-    listener.listen(BACKLOG)
-    os.rename(temporary, path)
-    return listener
-
-
 async def run(path: str = SOCKET) -> None:
     """Serve until SIGTERM or SIGINT. Containers live on; attached clients end with us."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -130,19 +114,15 @@ async def run(path: str = SOCKET) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await asyncio.start_unix_server(
-        lambda reader, writer: _accepted(broker, reader, writer),
-        sock=listening(path),
-        limit=relay.CHUNK,
-        backlog=BACKLOG,
-    )
+    door = broker.door(listening(path))
+    door.open()
     beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream))
     events.record("broker-start", pid=os.getpid())
     _notify("READY=1")
     print(f"slurm-hooks: the broker serves {path}", flush=True)
     await stop.wait()
     beside.cancel()
-    server.close()
+    door.close()
 
 
 def _notify(state: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm_hooks.broker import server
+from slurm_hooks.broker.door import listening
 from tests.unit.test_http1 import ATTACH, CREATE, PING
 
 GET = b"GET /info HTTP/1.1\r\nHost: d\r\n\r\n"
@@ -21,9 +22,8 @@ GET = b"GET /info HTTP/1.1\r\nHost: d\r\n\r\n"
 async def talk(path: str, *pieces: bytes) -> bytes:
     """Everything that the broker answers to these bytes, until it closes or has nothing to say."""
     broker = server.Broker()
-    listener = await asyncio.start_unix_server(
-        lambda reader, writer: server._accepted(broker, reader, writer), sock=server.listening(path)
-    )
+    door = broker.door(listening(path))
+    door.open()
     try:
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_unix_connection(path)
@@ -35,7 +35,7 @@ async def talk(path: str, *pieces: bytes) -> bytes:
             writer.close()
             return answer
     finally:
-        listener.close()
+        door.close()
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def test_a_request_that_is_cut_short_is_no_request(path: str) -> None:
 
 
 def test_the_socket_is_everyones_and_replaces_an_old_one(path: str) -> None:
-    server.listening(path).close()
+    listening(path).close()
     old = os.stat(path).st_ino
-    server.listening(path).close()
+    listening(path).close()
     facts = os.stat(path)
     assert facts.st_ino != old
     assert stat.S_IMODE(facts.st_mode) == 0o666

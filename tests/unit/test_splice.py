@@ -11,8 +11,10 @@ import pytest
 
 from slurm_hooks.broker import handlers, peers, relay, server
 from slurm_hooks.broker.connection import Connection
+from slurm_hooks.broker.door import listening
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.broker.peers import Asker
+from tests.unit.test_jobs import job_of
 
 UPGRADE = b"POST /containers/c/attach HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -26,7 +28,7 @@ def admitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     async def attach(connection: Connection, asker: Asker, request: Request) -> None:
         await connection.pass_on(await relay.Upstream(dockerd, (1, 44), (1, 24)).ask("POST", "/attach", upgrade=True))
 
-    monkeypatch.setattr(peers.Peer, "asker", lambda self, registry: None)
+    monkeypatch.setattr(peers.Peer, "asker", lambda self, registry: Asker(1, 1001, 1001, (), job_of()))
     monkeypatch.setattr(handlers, "handle", attach)
     return dockerd
 
@@ -49,9 +51,8 @@ async def attached(path: Path, dockerd: str, script: list[bytes]) -> bytes:
 
     broker = server.Broker()
     upstream = await asyncio.start_unix_server(daemon, dockerd)
-    listener = await asyncio.start_unix_server(
-        lambda reader, writer: server._accepted(broker, reader, writer), sock=server.listening(str(path))
-    )
+    door = broker.door(listening(str(path)))
+    door.open()
     try:
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_unix_connection(str(path))
@@ -62,7 +63,7 @@ async def attached(path: Path, dockerd: str, script: list[bytes]) -> bytes:
             await half_closed.wait()
             return await reader.read()
     finally:
-        listener.close()
+        door.close()
         upstream.close()
 
 
