@@ -42,6 +42,25 @@ class Mounts(Struct, frozen=True, forbid_unknown_fields=True):
     deny: tuple[Prefix, ...] = ()
 
 
+Registry = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]
+Repository = Annotated[str, Meta(pattern=r"^[a-z0-9*][a-z0-9._:/*-]*$")]
+Gigabytes = Annotated[float, Meta(ge=0, le=1_000_000)]  # of 10^9 bytes
+Pulls = Annotated[int, Meta(ge=1, le=100)]
+
+
+class Images(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which images jobs run, and what pulling and keeping them may cost the node."""
+
+    registries: tuple[Registry, ...] = ()  # that jobs may pull from; none: they may not
+    allow: tuple[Repository, ...] = ("*",)
+    keep: tuple[Repository, ...] = ()
+    credentials: bool = True  # of the users' own
+    pulls_of_job: Pulls = 1
+    pulls_of_node: Pulls = 3
+    largest_gigabytes: Gigabytes = 32.0
+    cache_gigabytes: Gigabytes = 0.0  # 0: nothing is evicted
+
+
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     """The jobs' dockerd."""
 
@@ -56,4 +75,5 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     partition: dict[str, PartitionLimits] = field(default_factory=dict)
     container: ContainerLimits = field(default_factory=ContainerLimits)
     mounts: Mounts = field(default_factory=Mounts)
+    images: Images = field(default_factory=Images)
     docker: Docker = field(default_factory=Docker)

@@ -36,6 +36,20 @@ def listed(containers: list[dict[str, Any]], name_prefix: str, sources: Mapping[
     return seen
 
 
+def of_image(container: dict[str, Any], typed: Mapping[str, str]) -> dict[str, Any]:
+    """A container, of the list or inspected, with its image as the user typed it: it was made of the image's id.
+
+    Args:
+        typed: container id → image.
+    """
+    image = typed.get(str(container.get("Id")))
+    if image is None:
+        return container
+    if isinstance(container.get("Config"), dict):
+        return {**container, "Config": {**container["Config"], "Image": image}}
+    return {**container, "Image": image} if "ImageID" in container else container
+
+
 def message(text: str, name_prefix: str) -> str:
     """dockerd's words without our prefix."""
     return text.replace(name_prefix, "")

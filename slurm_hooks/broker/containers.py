@@ -34,14 +34,19 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
         raise BadRequest("docker ps --filter", "not JSON") from None
     filters = answers.filters_for(asker.job.key, asked, _prefix(asker), LABEL_JOB)
     status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(filters)})
-    return status, answers.listed(said, _prefix(asker), _sources(asker)) if status == 200 else said
+    if status != 200:
+        return status, said
+    typed = {note.id: note.image for note in notes.of(asker.job)}
+    return status, [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), _sources(asker))]
 
 
 async def inspected(up: Upstream, asker: Asker, reference: str, query: dict[str, str]) -> tuple[int, Any]:
     """GET /containers/{id}/json: (status, the container as the job knows it). Raises NotFound, NodeFault."""
     note = own(asker, reference)
     status, said = await up.value("GET", f"/containers/{note.id}/json", query)
-    return status, answers.inspected(said, _prefix(asker), note.sources) if status == 200 else said
+    if status != 200:
+        return status, said
+    return status, answers.of_image(answers.inspected(said, _prefix(asker), note.sources), {note.id: note.image})
 
 
 async def removed(up: Upstream, asker: Asker, reference: str, *, force: str) -> tuple[int, Any]:

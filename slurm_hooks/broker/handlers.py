@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from slurm_hooks.broker import containers, launch, node, relay, routes
+from slurm_hooks.broker import containers, images, launch, node, pulls, relay, routes
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.broker.peers import Asker
@@ -33,9 +33,32 @@ async def _info(c: Connection, asker: Asker, match: routes.Match, request: Reque
     await c.reply_value(*await node.info(await _served(c, request), asker))
 
 
-async def _passed(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+async def _images(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await images.listed(await _served(c, request), c.broker.settings(), match.query))
+
+
+async def _image(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(200, await images.inspected(await _served(c, request), c.broker.settings(), match.name))
+
+
+async def _pull(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    if not node.platform_is_ours(match.query.get("platform", "")):
+        raise BadRequest(f"--platform {match.query['platform'][:40]}", "not this node's")
     up = await _served(c, request)
-    await c.pass_on(await up.ask(request.method, request.path, match.query))
+    site, query = c.broker.settings(), match.query
+    wanted = pulls.wanted(site, query.get("fromImage", ""), query.get("tag", ""), request.registry_auth)
+    async with pulls.TURNS.taken(asker.job.key, site.images):
+        if not c.reader.at_eof():  # who has left while it waited pulls no more
+            await c.pass_on(await pulls.begin(up, site, asker, wanted))
+
+
+async def _distribution(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.reply_value(*await pulls.described(up, c.broker.settings(), match.name, request.registry_auth))
+
+
+async def _login(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await pulls.login(await _served(c, request), c.broker.settings(), request.body))
 
 
 async def _absent(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -118,8 +141,11 @@ HANDLERS: dict[str, Handler] = {
     "ping": _ping,
     "version": _version,
     "info": _info,
-    "images": _passed,
-    "image": _passed,
+    "images": _images,
+    "image": _image,
+    "pull": _pull,
+    "distribution": _distribution,
+    "login": _login,
     "absent": _absent,
     "list": _list,
     "inspect": _inspect,

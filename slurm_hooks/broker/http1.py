@@ -36,6 +36,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     upgrade: bool = False  # the client asks for `Upgrade: tcp`
+    registry_auth: str = field(default="", repr=False)  # X-Registry-Auth as it came: base64, a secret
 
 
 class Intake:
@@ -156,7 +157,10 @@ def parsed(request: h11.Request, body: bytes) -> Request:
             if value.lower() != b"tcp":
                 raise BadRequest("request", f"an upgrade to {value.decode('latin-1')[:20]!r}")
             upgrade = True
-    return Request(method, version, target, parsed_query(query), body, upgrade)
+    secrets = [value.decode("latin-1") for name, value in request.headers if name == b"x-registry-auth"]
+    if len(secrets) > 1:
+        raise BadRequest("request", "X-Registry-Auth twice")
+    return Request(method, version, target, parsed_query(query), body, upgrade, *secrets)
 
 
 def parsed_query(query: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import answers, model, notes, readback, staging
+from slurm_hooks.broker import answers, images, model, notes, readback, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
-from slurm_hooks.knobs import images, process
+from slurm_hooks.knobs import process
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -46,8 +46,10 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         nonce = notes.new_nonce()
         facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
         wanted = model.decode(body, model.Create)
-        volumes, directory = await _image(up, wanted.image or "")
-        decision = knobs.decide(wanted, facts, site, directory)
+        found = await images.look(up, wanted.image or "")
+        # Before the image is missed: a refused flag is told at once, and not after a pull.
+        decision = knobs.decide(wanted, facts, site, found.directory if found else "")
+        image = images.admitted(found, site, wanted.image or "")
         note = notes.Note(nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now())
         notes.begin(job, note)
         try:
@@ -55,7 +57,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
-            new_body = decision.body(staged, volumes)
+            new_body = decision.body(staged, image.volumes) | {"Image": image.id}
             status, said = await up.value("POST", "/containers/create", {"name": name}, new_body)
         except BaseException:
             await _undo(job, note)
@@ -69,15 +71,6 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
     return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
-
-
-async def _image(up: Upstream, image: str) -> tuple[list[str], str]:
-    """(VOLUMEs, WORKDIR) of an image; none where there is no such image, which dockerd then tells by itself."""
-    if not images.REFERENCE.fullmatch(image) or "//" in image or "/." in image:
-        return [], ""  # not a name that may be a path of ours; the images knob has the last word
-    status, said = await up.value("GET", f"/images/{image}/json")
-    config = (said or {}).get("Config") or {} if status == 200 else {}
-    return sorted(config.get("Volumes") or {}), config.get("WorkingDir") or ""
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:

@@ -155,6 +155,18 @@ class ExecStart(Struct, rename="pascal", forbid_unknown_fields=True):
     console_size: list[int] | None = None
 
 
+class Credentials(Struct, forbid_unknown_fields=True):
+    """What X-Registry-Auth holds and POST /auth gets: moby's registry.AuthConfig."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""  # both again, by old clients; says nothing to dockerd
+    email: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
 # What a person typed for a unit, where it is not the unit's own name; refusals speak in these words.
 FLAGS = {
     "User": "--user", "Hostname": "--hostname", "Domainname": "--domainname", "ExposedPorts": "--expose",

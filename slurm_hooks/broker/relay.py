@@ -92,6 +92,7 @@ class Upstream:
         *,
         upgrade: bool = False,
         versioned: bool = True,
+        registry_auth: str = "",
     ) -> Answer:
         """Send a request; the answer with its head read. `body` is a JSON value. Raises NodeFault."""
         prefix = f"/v{self.version[0]}.{self.version[1]}" if versioned else ""
@@ -99,6 +100,7 @@ class Upstream:
         data = b"" if body is None else json.dumps(body).encode()
         headers = [("Host", "docker"), ("User-Agent", "slurm-hooks"), ("Content-Length", str(len(data)))]
         headers += [("Content-Type", "application/json")] if data else []
+        headers += [("X-Registry-Auth", registry_auth)] if registry_auth else []
         headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")] if upgrade else [("Connection", "close")]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):

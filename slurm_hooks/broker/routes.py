@@ -57,6 +57,10 @@ ROUTES: tuple[Route, ...] = (
     # -- images of the node, to read
     _route("GET", "/images/json", "images", "docker images", "all digests shared-size manifests", filters=ANY),
     _route("GET", "/images/{image}/json", "image", "docker image inspect", "manifests"),
+    # -- images from the site's registries
+    _route("POST", "/images/create", "pull", "docker pull, docker import", fromImage=ANY, tag=ANY, platform=ANY),
+    _route("GET", "/distribution/{image}/json", "distribution", "docker manifest"),
+    _route("POST", "/auth", "login", "docker login"),
     # -- containers of the asking job
     _route("GET", "/containers/json", "list", "docker ps", "all size", limit=NUMBER, filters=ANY),
     _route("POST", "/containers/create", "create", "docker run, docker create", name=NAME, platform=ANY),
@@ -94,7 +98,6 @@ REFUSALS: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
     (re.compile(pattern), what, why, todo)
     for pattern, what, why, todo in (
         ("POST /(build|session|grpc|build/.*)", "docker build", "images are not built inside jobs", BRING_IMAGE),
-        ("POST /images/create", "docker pull", "a job runs the images that `docker images` lists", BRING_IMAGE),
         ("POST /images/.*/push", "docker push", "a job's images do not leave the node", "Push from elsewhere."),
         ("POST /images/load", "docker load", SHARED, BRING_IMAGE),
         ("POST /images/.*/tag", "docker tag", SHARED, "Use the name that it has."),
@@ -108,7 +111,6 @@ REFUSALS: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ("POST /containers/[^/]+/update", "docker update", "limits are set at the start", "Start another container."),
         ("[A-Z]+ /networks.*", "docker network", "a job's container has no network but its loopback", "Leave it out."),
         ("[A-Z]+ /volumes.*", "docker volume", "volumes are not offered in jobs", "Mount a directory: -v /path:/path."),
-        ("POST /auth", "docker login", "a job does not pull images", "Leave it out."),
         (
             "[A-Z]+ /(swarm|nodes|services|tasks|secrets|configs|plugins)(/.*)?", "docker swarm, service, plugin",
             "a job is no swarm", "Leave it out.",

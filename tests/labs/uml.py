@@ -60,7 +60,15 @@ def why_not() -> str | None:
 
 def digest() -> str:
     """Of what a node is made of at its boot. A running node made of something else is an old one."""
-    sources = ("Makefile", "etc", "slurm_hooks", "tests/labs/slurm", "tests/labs/uml", "tests/labs/image.sh")
+    sources = (
+        "Makefile",
+        "etc",
+        "slurm_hooks",
+        "tests/labs/slurm",
+        "tests/labs/tree",
+        "tests/labs/uml",
+        "tests/labs/image.sh",
+    )
     every = (file for source in sources for file in (SOURCE / source, *(SOURCE / source).rglob("*")))
     known = hashlib.sha256()
     for file in sorted(file for file in every if file.is_file() and file.suffix != ".pyc"):

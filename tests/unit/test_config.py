@@ -48,7 +48,7 @@ def test_the_file_that_we_ship_states_the_defaults() -> None:
     import tomllib
 
     assert msgspec.convert(tomllib.loads(text), Settings) == Settings()
-    assert set(tomllib.loads(text)) == {"job", "container", "mounts", "docker"}
+    assert set(tomllib.loads(text)) == {"job", "container", "mounts", "images", "docker"}
 
 
 @as_root

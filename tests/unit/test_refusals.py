@@ -119,7 +119,6 @@ WORDS: dict[str, dict[str, Any]] = {
 COMMANDS: dict[str, tuple[str, str]] = {
     "docker build .": ("POST", "/build"),
     "docker buildx build .": ("POST", "/session"),
-    "docker pull img": ("POST", "/images/create"),
     "docker push img": ("POST", "/images/img/push"),
     "docker load": ("POST", "/images/load"),
     "docker tag img other": ("POST", "/images/img/tag"),
@@ -136,7 +135,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docker network ls": ("GET", "/networks"),
     "docker network create n": ("POST", "/networks/create"),
     "docker volume create": ("POST", "/volumes/create"),
-    "docker login": ("POST", "/auth"),
     "docker swarm init": ("POST", "/swarm/init"),
     "docker service ls": ("GET", "/services"),
     "docker plugin ls": ("GET", "/plugins"),

@@ -54,7 +54,6 @@ def test_no_row_is_found_by_another_method(route: routes.Route, method: str) -> 
         "/debug/pprof",
         "/grpc",
         "/images/get",
-        "/distribution/img/json",
         "/images//json",
         "/containers/c/json\n",
     ],
