@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import answers, images, model, notes, readback, staging
+from slurm_hooks.broker import answers, images, model, notes, readback, rootfs, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
@@ -65,6 +65,12 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         if status != 201:
             await _undo(job, note)
             return status, {"message": answers.message(message_of(said), answers.prefix(job.id, job.restart))}
+        try:
+            await rootfs.refuse_links(up, said["Id"])
+        except BaseException:
+            await up.value("DELETE", f"/containers/{said['Id']}", {"v": "1", "force": "1"})
+            await _undo(job, note)
+            raise
         notes.amend(job, note, id=said["Id"])
     events.record(
         "create", job=job.id, restart=job.restart, container=note.name, id=said["Id"][:12], image=note.image,
@@ -87,6 +93,8 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
     """POST /containers/{id}/start, answered after the read-back: (status, JSON value). Raises HooksError."""
     job = asker.job
     with held(job):
+        if not note.asked.get("HostConfig.ReadonlyRootfs"):
+            await rootfs.refuse_links(up, note.id)  # again: an earlier start may have put links into a writable root
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             return status, None
