@@ -40,7 +40,7 @@ async def look(up: Upstream, name: str) -> Image | None:
     made = said.get("Config") or {}
     return Image(
         said["Id"],
-        _names(said),
+        names_of(said),
         int(said.get("Size") or 0),
         tuple(sorted(made.get("Volumes") or {})),
         made.get("WorkingDir") or "",
@@ -71,7 +71,7 @@ async def listed(up: Upstream, site: Settings, query: dict[str, str]) -> tuple[i
     status, said = await up.value("GET", "/images/json", query)
     if status != 200:
         return status, said
-    return status, [one for one in said if images.admits(_names(one), site)]
+    return status, [one for one in said if images.admits(names_of(one), site)]
 
 
 def absent(name: str) -> NotFound:
@@ -99,5 +99,14 @@ def last_use(image: str) -> float:
         return 0.0
 
 
-def _names(said: dict[str, Any]) -> tuple[str, ...]:
+def forget(image: str) -> None:
+    """An image is gone."""
+    try:
+        os.unlink(f"{USED}/{image.removeprefix('sha256:')}")
+    except OSError:
+        pass
+
+
+def names_of(said: dict[str, Any]) -> tuple[str, ...]:
+    """The tags and digests of an image, as dockerd lists or inspects it."""
     return (*(said.get("RepoTags") or ()), *(said.get("RepoDigests") or ()))

@@ -12,25 +12,30 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import notes, staging
+from slurm_hooks.broker import cache, notes, staging
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
+from slurm_hooks.settings import Settings
 
 HOLD_SECONDS = 1.0  # the TaskProlog asks for it too, but runs in the user's environment: so a second it is
 SWEEP_SECONDS = 3600.0
 RETRY_SECONDS = 1.0
 
 
-async def run(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:
+async def run(
+    upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None], settings: Callable[[], Settings]
+) -> None:
     """For ever; no single failure ends it."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_watch(upstream, forget))
         group.create_task(_every(SWEEP_SECONDS, jobs.sweep))
         group.create_task(_every(HOLD_SECONDS, _hold_steps))
+        group.create_task(_keep_images(upstream, settings))
 
 
 async def _every(seconds: float, do: Callable[[], None]) -> None:
@@ -46,6 +51,19 @@ def _hold_steps() -> None:
     for job in jobs.everyone():
         if job.state == jobs.OPEN:
             cgroups.of(job.version).hold_steps(job.cgroup, job.figure)
+
+
+async def _keep_images(upstream: Callable[[], Awaitable[Upstream]], settings: Callable[[], Settings]) -> None:
+    """The cache's bound: each hour, for what operators bring, and after a pull."""
+    while True:
+        try:
+            await cache.evict(await upstream(), settings())
+        except (OSError, HooksError) as error:
+            events.record("keeper-fault", why=f"images: {error}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await cache.GROWN.wait()
+        cache.GROWN.clear()
 
 
 async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurm_hooks import events, jobs
-from slurm_hooks.broker import images, model
+from slurm_hooks.broker import cache, images, model
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream
 from slurm_hooks.errors import BadRequest, Conflict, Refused
@@ -194,6 +194,7 @@ class Watched(Answer):
             return
         if found is not None:
             images.used(found.id)
+            cache.GROWN.set()
         self._note(self._failed, found.size if found else 0)
 
     def _read(self, line: bytes) -> None:

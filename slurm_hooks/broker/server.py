@@ -116,7 +116,7 @@ async def run(path: str = SOCKET) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     door = broker.door(listening(path))
     door.open()
-    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream))
+    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.settings))
     events.record("broker-start", pid=os.getpid())
     _notify("READY=1")
     print(f"slurm-hooks: the broker serves {path}", flush=True)

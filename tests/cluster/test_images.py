@@ -234,3 +234,32 @@ def test_an_image_beyond_the_sites_bound_is_not_kept(cluster: Cluster, site: Sit
         assert f"docker pull {OPEN}/tools/{name}:1: larger than 0.01 GB, which is the most here" in job.output
         assert cluster.docker(cluster.node, f"image inspect {OPEN}/tools/{name}:1").status != 0
     assert "Downloaded newer image" in job.output
+
+
+def test_the_cache_has_a_bound_and_what_runs_stays(cluster: Cluster, site: Site, registry: Registry) -> None:
+    node = cluster.node
+    for name in ("old", "runs", "new", "kept"):
+        image(cluster, name, "head -c 20000000 /dev/urandom > noise")
+    for name in ("old", "runs", "new"):
+        registry.push(name, f"tools/{name}:1")
+        cluster.docker(node, f"rmi {name}")
+    site.set(f"registries = ['{OPEN}']\nkeep = ['img', 'kept']\ncache_gigabytes = 0.07")
+    job = cluster.sbatch(
+        f"docker run --rm {OPEN}/tools/old:1 echo old; docker run -d {OPEN}/tools/runs:1 sleep 600; "
+        f"docker pull -q {OPEN}/tools/new:1; echo pulled; sleep 600"
+    )
+    try:
+        job.wait_for_output("pulled")
+        cluster.wait(node, f"! docker -H unix://{DOCKERD} image inspect {OPEN}/tools/old:1 >/dev/null 2>&1", "eviction")
+        cluster.wait(node, 'grep -q \'"event": *"evict"\' /var/log/slurm-hooks/events.jsonl', "its event")
+        there = names(cluster)
+        assert {f"{OPEN}/tools/runs:1", f"{OPEN}/tools/new:1", "kept:latest", "img:latest"} <= there
+        # However small the bound becomes: what is kept, and what containers are made of.
+        site.set("keep = ['img', 'kept']\ncache_gigabytes = 0.001")
+        cluster.service(node, "restart", "broker")
+        cluster.wait(node, f"! docker -H unix://{DOCKERD} image inspect {OPEN}/tools/new:1 >/dev/null 2>&1", "eviction")
+        assert {f"{OPEN}/tools/runs:1", "kept:latest", "img:latest"} <= names(cluster)
+        assert cluster.docker(node, "ps -q").out.count("\n") == 1
+    finally:
+        job.cancel()
+        job.wait()
