@@ -44,6 +44,9 @@ def words(event: dict[str, Any]) -> str:
             return f"container {event['container']}: exit {event['exit']}{_died(event['exit'])}{_peaks(event)}"
         case "exec":
             return f"container {event['container']}: {event['command']}"
+        case "pull":
+            said = event["why"] or f"{event['unpacked'] / 1e6:.0f} MB unpacked"
+            return f"{event['image']}: {said} ({event['seconds']:.1f} s, {event['bytes'] / 1e6:.0f} MB to fetch)"
         case "refused":
             return str(event["why"])
         case "epilog":

@@ -18,6 +18,7 @@ from tests.labs.base import Done
 LINKS = """work:/dev up:../../dev chain:link link:data/l data/l:/dev back:/proc/../data root:/ alias:/data etc2:/etc
 bin2:usr/bin2 var/run:/run""".replace("\n", " ")
 IMAGE = f"""set -e; d=$(mktemp -d /tmp/hostile.XXXXXX); chmod 755 $d; cd $d; mkdir -p bin data usr/bin2 var run
+chmod 777 data
 cp "$(readlink -f "$(command -v busybox)")" bin/busybox
 for program in sh echo cat true; do ln -s busybox bin/$program; done
 for link in {LINKS}; do ln -s "${{link#*:}}" "${{link%%:*}}"; done
@@ -79,3 +80,27 @@ def test_nothing_was_made_and_nothing_is_left(done: dict[str, Done]) -> None:
 def test_dockerd_itself_is_led_elsewhere(cluster: Cluster, node: str, done: dict[str, Done]) -> None:
     said = cluster.docker(node, "run --rm --network none -v /home/ann/m:/work/inner hostile cat /dev/inner/mine")
     assert said.out == "mine\n", said
+
+
+CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
+MOVE = "busybox mv /data/a /data/b; busybox ln -s /dev /data/a; echo moved"
+
+
+@pytest.fixture
+def writable(cluster: Cluster, node: str) -> Iterator[None]:
+    """A site whose containers may write to their image."""
+    cluster.must(
+        node, f"cp -p {CONFIG} /tmp/kept-links.toml; printf '\n[container]\nreadonly_root = false\n' >>{CONFIG}"
+    )
+    yield
+    cluster.must(node, f"cp -p /tmp/kept-links.toml {CONFIG}; slurm-hooks config >/dev/null")
+
+
+@pytest.mark.usefixtures("writable", "done")
+def test_a_link_that_the_container_made_itself_is_refused_at_the_next_start(cluster: Cluster) -> None:
+    said = cluster.srun(
+        f"{MINE} docker create --name again -v $PWD/m:/data/a/inner hostile sh -c '{MOVE}'; "
+        "docker start -a again; docker start again"
+    )
+    assert "moved\n" in said.out, said
+    assert "links of the image lead it to /dev" in said.err, said

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 from typing import Any
 
@@ -177,6 +179,42 @@ def test_a_header_that_is_not_base64_is_refused(text: str) -> None:
 def test_a_site_may_take_no_credentials() -> None:
     with pytest.raises(Refused, match="credentials of one's own"):
         written({"username": "ann", "password": "p"}, credentials=False)
+
+
+async def turns(keys: list[str], site: Settings) -> tuple[list[str], list[str]]:
+    """Pulls of these jobs: which began at once, and in which order all did, when each ends as soon as it may."""
+    taking, began, may_end = pulls.Turns(), [], asyncio.Event()
+
+    async def one(name: str) -> None:
+        async with taking.taken(name[0], site.images):
+            began.append(name)
+            await may_end.wait()
+
+    tasks = [asyncio.create_task(one(f"{key}{number}")) for number, key in enumerate(keys)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    at_once = list(began)
+    may_end.set()
+    await asyncio.gather(*tasks)
+    return at_once, began
+
+
+def test_pulls_of_a_job_and_of_a_node_take_turns() -> None:
+    at_once, began = asyncio.run(turns(["a", "a", "b", "c", "d"], site(pulls_of_node=2)))
+    assert at_once == ["a0", "b2"]
+    assert sorted(began) == ["a0", "a1", "b2", "c3", "d4"]
+
+
+def test_a_pull_that_was_broken_off_leaves_its_turn() -> None:
+    async def broken() -> int:
+        taking = pulls.Turns()
+        for _ in range(3):
+            with contextlib.suppress(ConnectionError):
+                async with taking.taken("a", site().images):
+                    raise ConnectionError
+        return 3
+
+    assert asyncio.run(asyncio.wait_for(broken(), 5)) == 3
 
 
 def test_a_container_shows_the_image_that_was_typed() -> None:

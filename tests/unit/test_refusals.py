@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from slurm_hooks.broker import routes
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.errors import HooksError, Refused
 from slurm_hooks.knobs.contract import Stage
+from slurm_hooks.knobs.images import to_pull
 from slurm_hooks.knobs.mounts import OWN_WAY, admit, for_working_directory
-from tests.unit.policy import cli, decide, golden
+from slurm_hooks.settings import Settings
+from tests.unit.policy import SITE, cli, decide, golden
 
 DEVICE = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}
 GPU = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
@@ -141,6 +144,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docker system df": ("GET", "/system/df"),
     "docker events": ("GET", "/events"),
 }
+SITE_OF_PULLS = msgspec.convert(
+    {"images": {"registries": ["reg.site:5000"], "allow": ["reg.site:5000/tools/*"]}}, Settings
+)
+PULLS: dict[str, tuple[str, str, Settings]] = {
+    "docker pull img   (no registry)": ("img", "latest", SITE),
+    "docker pull img": ("img", "latest", SITE_OF_PULLS),
+    "docker pull elsewhere:5000/tools/x": ("elsewhere:5000/tools/x", "latest", SITE_OF_PULLS),
+    "docker pull reg.site:5000/other/x": ("reg.site:5000/other/x", "latest", SITE_OF_PULLS),
+    "docker pull -a reg.site:5000/tools/x": ("reg.site:5000/tools/x", "", SITE_OF_PULLS),
+}
 PLACES = {
     "/etc": "directory",
     "/": "directory",
@@ -172,6 +185,13 @@ def of_command(command: str) -> str:
     return str(refusal.value)
 
 
+def of_pull(command: str) -> str:
+    image, tag, site = PULLS[command]
+    with pytest.raises(Refused) as refusal:
+        to_pull(image, tag, site)
+    return str(refusal.value)
+
+
 def of_place(path: str) -> str:
     stage = decide(cli(HostConfig_Binds=[f"{path}:/x"])).stages[0]
     why = admit(stage, path, PLACES[path], 1001)
@@ -184,6 +204,7 @@ def test_the_catalogue_of_refusals() -> None:
     lines += [f"{words}\n    {of_words(words)}" for words in WORDS]
     lines += [f"docker run -v {path}:/x img   (a {kind})\n    {of_place(path)}" for path, kind in PLACES.items()]
     lines += [f"{command}\n    {of_command(command)}" for command in COMMANDS]
+    lines += [f"{command}\n    {of_pull(command)}" for command in PULLS]
     golden("refusals.txt", "\n".join(lines) + "\n")
 
 
