@@ -57,6 +57,13 @@ class Refused(HooksError):
     http_status = 403
 
 
+def with_help(error: HooksError, site_help: str) -> str:
+    """The line of an error; a refusal's ends with the site's own sentence, where it has one."""
+    if not site_help or not isinstance(error, Refused):
+        return str(error)
+    return f"{str(error).rstrip('.')}. {one_line(site_help)}"
+
+
 class NotFound(HooksError):
     """No such container, exec or image: the words are moby's, and alike for "not yours"."""
 

@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a site may set, with defaults and bounds: the closed model of slurm-hooks.toml.
 
-An unknown key is an error. Nothing here can open the wall; it moves within it.
+An unknown key is an error. Nothing here can open the wall; it moves within it,
+and `slurm-hooks check` names each choice that weakens a promise.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct, field
 
 Pids = Annotated[int, Meta(ge=16, le=4_194_304)]  # processes and threads; the kernel's own maximum
+Number = Annotated[int, Meta(ge=1, le=10_000)]
+Megabytes = Annotated[int, Meta(ge=1, le=10_240)]
 Prefix = Annotated[str, Meta(pattern=r"^/[^\0]*$")]
+# A place of the node as the kernel writes it: what was opened is compared with it by whole names.
+Place = Annotated[str, Meta(pattern=r"^(/|(/(?!\.{1,2}(/|$))[^/\0]+)+)$")]
+Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Value = Annotated[str, Meta(pattern=r"^[^\0]*$", max_length=4096)]
+Sentence = Annotated[str, Meta(pattern=r"^[^\0-\x1f\x7f]*$", max_length=200)]
+
+
+class Site(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the site itself says."""
+
+    help: Sentence = ""  # ends each refusal: a help desk's address
 
 
 class JobLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,25 +36,57 @@ class JobLimits(Struct, frozen=True, forbid_unknown_fields=True):
     slurm_reserve: Annotated[int, Meta(ge=0, le=4096)] = 64  # for slurmstepd's threads, which count too
 
 
-class PartitionLimits(Struct, frozen=True, forbid_unknown_fields=True):
-    """A partition's own figure in the place of the site's."""
-
-    pids: Pids | None = None
-
-
 class ContainerLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """What one container may be, and how many of them a job may have at once."""
 
-    pids: Pids = 1024
-    number: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    pids: Pids = 1024  # where --pids-limit is not given
+    pids_max: Pids | None = None  # the most that --pids-limit may ask for; None: pids
+    number: Number = 64
     readonly_root: bool = True
-    log_megabytes: Annotated[int, Meta(ge=1, le=10_240)] = 16
+    log_megabytes: Megabytes = 16
+    environment: dict[Variable, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.most_pids < self.pids:
+            raise ValueError(f"pids_max {self.pids_max} is below pids {self.pids}")
+
+    @property
+    def most_pids(self) -> int:
+        """The most that a container may ask for."""
+        return self.pids if self.pids_max is None else self.pids_max
 
 
 class Mounts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Places of the node that a container never gets, beside those that the program itself refuses."""
+    """Places of the node, beside those that the program itself refuses."""
 
-    deny: tuple[Prefix, ...] = ()
+    allow: tuple[Place, ...] = ()  # these and what is below, nothing else; none: all that is not refused
+    deny: tuple[Place, ...] = ()  # never
+
+
+class PartitionContainer(Struct, frozen=True, forbid_unknown_fields=True):
+    """[container] of a partition: what it names holds there."""
+
+    pids: Pids | None = None
+    pids_max: Pids | None = None
+    number: Number | None = None
+    readonly_root: bool | None = None
+    log_megabytes: Megabytes | None = None
+    environment: dict[Variable, Value] = field(default_factory=dict)  # on top of the site's
+
+
+class PartitionMounts(Struct, frozen=True, forbid_unknown_fields=True):
+    """[mounts] of a partition."""
+
+    allow: tuple[Place, ...] | None = None  # in the place of the site's
+    deny: tuple[Place, ...] = ()  # on top of the site's
+
+
+class PartitionLimits(Struct, frozen=True, forbid_unknown_fields=True):
+    """A partition's own words in the place of the site's."""
+
+    pids: Pids | None = None  # of a job
+    container: PartitionContainer = field(default_factory=PartitionContainer)
+    mounts: PartitionMounts = field(default_factory=PartitionMounts)
 
 
 Registry = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$")]
@@ -71,9 +118,31 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """slurm-hooks.toml, whole."""
 
+    site: Site = field(default_factory=Site)
     job: JobLimits = field(default_factory=JobLimits)
     partition: dict[str, PartitionLimits] = field(default_factory=dict)
     container: ContainerLimits = field(default_factory=ContainerLimits)
     mounts: Mounts = field(default_factory=Mounts)
     images: Images = field(default_factory=Images)
     docker: Docker = field(default_factory=Docker)
+
+    def __post_init__(self) -> None:
+        for name in self.partition:
+            self.of_partition(name)  # raises ValueError where its words do not fit the site's
+
+    def of_partition(self, name: str) -> Settings:
+        """What holds for a container of a job in a partition; the job's own figure is the Prolog's to choose."""
+        own = self.partition.get(name)
+        if own is None:
+            return self
+        words = {key: value for key, value in msgspec.structs.asdict(own.container).items() if value is not None}
+        if own.container.pids is not None and own.container.pids_max is None:
+            words["pids_max"] = None  # a partition's smaller figure is not to be raised by the site's maximum
+        words["environment"] = {**self.container.environment, **own.container.environment}
+        allow = self.mounts.allow if own.mounts.allow is None else own.mounts.allow
+        try:
+            container = msgspec.structs.replace(self.container, **words)
+        except ValueError as error:
+            raise ValueError(f"partition {name}: {error}") from None
+        mounts = Mounts(allow, (*self.mounts.deny, *own.mounts.deny))
+        return msgspec.structs.replace(self, partition={}, container=container, mounts=mounts)

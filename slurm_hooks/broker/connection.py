@@ -153,7 +153,7 @@ class Connection:
             if isinstance(error, NodeFault):
                 self.broker.forget_upstream()
             self._note(error, asker, request)
-            await self._reply(error.http_status, relay.error_body(error), head=request.method == "HEAD")
+            await self._reply(error.http_status, relay.error_body(error, self._help()), head=request.method == "HEAD")
         except ConnectionError:
             raise  # the client left in the middle: nobody to answer, nothing wrong
         except (OSError, h11.LocalProtocolError) as error:
@@ -167,6 +167,13 @@ class Connection:
                     500, relay.error_body(NodeFault("slurm-hooks", "a bug of its own", "Tell the operators."))
                 )
             raise
+
+    def _help(self) -> str:
+        """The site's own sentence for refusals; none while its configuration is broken."""
+        try:
+            return self.broker.settings().site.help
+        except BadConfig:
+            return ""
 
     def _cause(self, error: HooksError) -> HooksError:
         """Why a process is in no job that we know: with a broken configuration the Prolog opens no record."""

@@ -48,7 +48,7 @@ async def _pull(c: Connection, asker: Asker, match: routes.Match, request: Reque
     site, query = c.broker.settings(), match.query
     wanted = pulls.wanted(site, query.get("fromImage", ""), query.get("tag", ""), request.registry_auth)
     async with pulls.TURNS.taken(asker.job.key, site.images):
-        if not c.reader.at_eof():  # who has left while it waited pulls no more
+        if not c.channel.is_left():  # who has left while it waited pulls no more
             await c.pass_on(await pulls.begin(up, site, asker, wanted))
 
 

@@ -16,7 +16,7 @@ from slurm_hooks.broker import answers, images, model, notes, readback, rootfs, 
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
-from slurm_hooks.knobs import process
+from slurm_hooks.knobs import execs
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -38,6 +38,7 @@ def held(job: jobs.Job) -> Iterator[None]:
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
     """POST /containers/create: (status, JSON value). Raises HooksError."""
     job = asker.job
+    site = site.of_partition(job.partition)
     with held(job):
         if len(notes.of(job)) >= site.container.number:
             raise Conflict(
@@ -150,24 +151,7 @@ def in_words(text: str, job: jobs.Job) -> str:
 async def exec_create(up: Upstream, asker: Asker, note: notes.Note, body: bytes) -> tuple[int, Any]:
     """POST /containers/{id}/exec: (status, JSON value). Raises HooksError."""
     wanted: model.ExecCreate = model.decode(body, model.ExecCreate)
-    own = f"{asker.uid}:{asker.gid}"
-    if wanted.privileged:
-        raise Refused("docker exec --privileged", "a job's container has no privilege over the node", "Leave it out.")
-    if wanted.user not in (None, "", str(asker.uid), own):
-        raise Refused(f"docker exec --user {wanted.user}", f"it runs as the job's own user, {own}", "Leave --user out.")
-    fields: dict[str, Any] = {
-        "User": own,
-        "Privileged": False,
-        "Tty": bool(wanted.tty),
-        "AttachStdin": bool(wanted.attach_stdin),
-        "AttachStdout": bool(wanted.attach_stdout),
-        "AttachStderr": bool(wanted.attach_stderr),
-        "Cmd": wanted.cmd or [],
-        "Env": wanted.env or [],
-        "DetachKeys": wanted.detach_keys or "",
-    }
-    if wanted.working_dir:
-        fields["WorkingDir"] = process.working_directory(wanted.working_dir)
+    fields = execs.create(wanted, asker.uid, asker.gid)
     with held(asker.job):
         status, said = await up.value("POST", f"/containers/{note.id}/exec", body=fields)
     if status == 201:
@@ -183,7 +167,7 @@ async def exec_start(up: Upstream, asker: Asker, exec_id: str, body: bytes, *, u
     await owned_exec(up, asker, exec_id)
     if not wanted.detach and not upgrade:
         raise Refused("docker exec", "an attached exec needs `Upgrade: tcp`", "Use a client of this decade.")
-    fields = {"Detach": bool(wanted.detach), "Tty": bool(wanted.tty)}
+    fields = execs.start(wanted)
     with held(asker.job):
         return await up.ask("POST", f"/exec/{exec_id}/start", body=fields, upgrade=upgrade)
 

@@ -2,7 +2,7 @@
 """The closed models of what a client may send, and the units that knobs own. Pure.
 
 Every field of moby's create body is named here (api/types/container/config.go,
-hostconfig.go; v1.40 to v1.52), since the docker CLI sends each with its zero
+hostconfig.go; v1.40 to v1.56, tests/data/moby-api.json), since the docker CLI sends each with its zero
 value. A key that is not, or is written in another case, is refused by the
 decoder: Go would fold `HostConfig` with a long s (U+017F) into `HostConfig`, so nothing is passed by
 name that was not decoded by name. What was decoded is split into *units*; each
@@ -35,6 +35,7 @@ class HostConfig(Struct, rename="pascal", forbid_unknown_fields=True):
     volumes_from: Strings = None
     console_size: list[int] | None = None
     annotations: Any = None
+    capabilities: Any = None  # of Docker 19.03 (API 1.40) alone
     cap_add: Strings = None
     cap_drop: Strings = None
     cgroupns_mode: str | None = None
@@ -167,43 +168,7 @@ class Credentials(Struct, forbid_unknown_fields=True):
     registrytoken: str = ""
 
 
-# What a person typed for a unit, where it is not the unit's own name; refusals speak in these words.
-FLAGS = {
-    "User": "--user", "Hostname": "--hostname", "Domainname": "--domainname", "ExposedPorts": "--expose",
-    "Env": "--env", "Healthcheck": "--health-cmd", "Volumes": "-v with a volume", "WorkingDir": "--workdir",
-    "MacAddress": "--mac-address", "Labels": "--label", "StopSignal": "--stop-signal", "StopTimeout": "--stop-timeout",
-    "HostConfig.Binds": "-v", "HostConfig.Mounts": "--mount", "HostConfig.Tmpfs": "--tmpfs",
-    "HostConfig.LogConfig": "--log-driver, --log-opt", "HostConfig.NetworkMode": "--network",
-    "HostConfig.PortBindings": "-p", "HostConfig.PublishAllPorts": "-P", "HostConfig.RestartPolicy": "--restart",
-    "HostConfig.VolumeDriver": "--volume-driver", "HostConfig.VolumesFrom": "--volumes-from",
-    "HostConfig.Annotations": "--annotation", "HostConfig.CapAdd": "--cap-add", "HostConfig.CapDrop": "--cap-drop",
-    "HostConfig.CgroupnsMode": "--cgroupns", "HostConfig.Dns": "--dns", "HostConfig.DnsOptions": "--dns-option",
-    "HostConfig.DnsSearch": "--dns-search", "HostConfig.ExtraHosts": "--add-host", "HostConfig.GroupAdd": "--group-add",
-    "HostConfig.IpcMode": "--ipc", "HostConfig.Links": "--link", "HostConfig.OomScoreAdj": "--oom-score-adj",
-    "HostConfig.PidMode": "--pid", "HostConfig.Privileged": "--privileged", "HostConfig.ReadonlyRootfs": "--read-only",
-    "HostConfig.StorageOpt": "--storage-opt", "HostConfig.UTSMode": "--uts", "HostConfig.UsernsMode": "--userns",
-    "HostConfig.ShmSize": "--shm-size", "HostConfig.Sysctls": "--sysctl", "HostConfig.Runtime": "--runtime",
-    "HostConfig.Isolation": "--isolation", "HostConfig.CpuShares": "--cpu-shares", "HostConfig.Memory": "--memory",
-    "HostConfig.NanoCpus": "--cpus", "HostConfig.CgroupParent": "--cgroup-parent",
-    "HostConfig.BlkioWeight": "--blkio-weight", "HostConfig.CpuPeriod": "--cpu-period",
-    "HostConfig.CpuQuota": "--cpu-quota", "HostConfig.CpusetCpus": "--cpuset-cpus",
-    "HostConfig.CpusetMems": "--cpuset-mems", "HostConfig.Devices": "--device",
-    "HostConfig.DeviceCgroupRules": "--device-cgroup-rule", "HostConfig.DeviceRequests": "--gpus",
-    "HostConfig.MemoryReservation": "--memory-reservation", "HostConfig.MemorySwap": "--memory-swap",
-    "HostConfig.MemorySwappiness": "--memory-swappiness", "HostConfig.OomKillDisable": "--oom-kill-disable",
-    "HostConfig.PidsLimit": "--pids-limit", "HostConfig.Ulimits": "--ulimit", "HostConfig.Init": "--init",
-    "HostConfig.MaskedPaths": "--security-opt systempaths", "HostConfig.ReadonlyPaths": "--security-opt systempaths",
-}  # fmt: skip
-
 Units = dict[str, Any]
-
-
-def flag(unit: str) -> str:
-    """A unit in the words of the command line: `HostConfig.SecurityOpt:label` is `--security-opt label`."""
-    name, _, tag = unit.partition(":")
-    if name == "HostConfig.SecurityOpt":
-        return f"--security-opt {tag}"
-    return FLAGS.get(unit, FLAGS.get(name, name))
 
 
 def decode(body: bytes, into: type[Any]) -> Any:

@@ -71,9 +71,10 @@ def join(asker: Asker, site: Settings | None, why_not: str) -> tuple[int, str]:
         return 200, ""
     if site is None:
         return 200, f"slurm-hooks: no containers in this job: {why_not}"
+    most = min(site.of_partition(job.partition).container.most_pids, job.figure)
     return 200, (
         f"slurm-hooks: docker runs in job {job.id}: as {job.user}, without network, "
-        f"at most {job.figure} processes in all, {min(site.container.pids, job.figure)} in a container"
+        f"at most {job.figure} processes in all, {most} in a container"
     )
 
 

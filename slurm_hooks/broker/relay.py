@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import h11
 
 from slurm_hooks.broker.channel import Channel, connected
-from slurm_hooks.errors import HooksError, NodeFault
+from slurm_hooks.errors import HooksError, NodeFault, with_help
 
 TESTED = ((1, 41), (1, 44))  # API versions that the suite runs; dockerd 20.10 ends at 1.41, Docker 29 begins at 1.44
 CONNECT_SECONDS = 5.0
@@ -196,6 +196,6 @@ def message_of(value: Any) -> str:
     return str(value.get("message", "")) if isinstance(value, dict) else ""
 
 
-def error_body(error: HooksError) -> bytes:
-    """An error as dockerd's clients expect it."""
-    return json.dumps({"message": str(error)}).encode() + b"\n"
+def error_body(error: HooksError, site_help: str = "") -> bytes:
+    """An error as dockerd's clients expect it; a refusal ends with the site's own sentence."""
+    return json.dumps({"message": with_help(error, site_help)}).encode() + b"\n"

@@ -2,7 +2,7 @@
 """The security policy, one file a knob; this table is its contents. Pure.
 
 `decide` hands each unit of a request to the knob that owns it; a unit that
-nobody owns is refused. The request that dockerd gets is built from the knobs'
+nobody owns, or that its owner's rows deny, is refused. The request that dockerd gets is built from the knobs'
 answers alone.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from slurm_hooks.broker.model import Create, Units, flag, units
+from slurm_hooks.broker.model import Create, Units, units
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs import (
     apparmor,
@@ -31,9 +31,11 @@ from slurm_hooks.knobs import (
     process,
     resources,
     rootfs,
+    runtime,
     seccomp,
 )
-from slurm_hooks.knobs.contract import JobFacts, Knob, Seen, Stage
+from slurm_hooks.knobs.contract import JobFacts, Knob, Row, Seen, Stage
+from slurm_hooks.knobs.flags import typed
 from slurm_hooks.settings import Settings
 
 KNOBS: dict[str, Knob] = {
@@ -54,8 +56,21 @@ KNOBS: dict[str, Knob] = {
     "process": process,
     "logs": logs,
     "lifetime": lifetime,
+    "runtime": runtime,
 }
 OWNERS: dict[str, str] = {unit: name for name, knob in KNOBS.items() for unit in knob.OWNS}
+NOT_OFFERED = "not offered in a job's container"
+
+
+def rows(name: str) -> tuple[Row, ...]:
+    """A knob's lines of the policy; one that declares none passes what it owns, its form checked."""
+    knob = KNOBS[name]
+    plain = tuple(Row(unit, "allow", (knob.__doc__ or "").partition("\n")[0].rstrip(".")) for unit in knob.OWNS)
+    declared: tuple[Row, ...] = getattr(knob, "ROWS", plain)
+    return declared
+
+
+DENIED = {row.unit: row for name in KNOBS for row in rows(name) if row.action == "deny" and row.unit in OWNERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +113,11 @@ def decide(create: Create, job: JobFacts, site: Settings, image_directory: str =
     `image_directory` is the image's WORKDIR, which holds where the request names none.
     """
     asked = units(create)
-    for unit in asked:
+    for unit, value in asked.items():
         if unit not in OWNERS:
-            raise Refused(flag(unit), "not offered in a job's container", "Leave it out.")
+            raise Refused(typed(unit, value), NOT_OFFERED, "Leave it out.")
+        if row := DENIED.get(unit):
+            raise Refused(typed(unit, value), row.reason, row.todo)
     fields: dict[str, Any] = {}
     stages: tuple[Stage, ...] = ()
     for knob in KNOBS.values():

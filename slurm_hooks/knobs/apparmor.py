@@ -3,25 +3,25 @@
 
 Stops: writes to /proc and /sys, mounts, ptrace across the boundary; a second wall behind seccomp.
 Costs: nothing measurable.
-Docker: --security-opt apparmor=…; `unconfined` and profiles of the client's choice are refused.
+Docker: --security-opt apparmor=…, label=…, disable; `unconfined` and profiles or labels of the client's choice
+are refused.
 Without AppArmor in the kernel there is nothing to enforce and nothing to verify.
 """
 
 from __future__ import annotations
 
-from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
-from slurm_hooks.settings import Settings
+from slurm_hooks.knobs.contract import JobFacts, Row, Seen, Units, as_asked, owned
 
-UNIT = "HostConfig.SecurityOpt:apparmor"
-OWNS = (UNIT,)
+LABELS = "the node chooses the labels of SELinux"
+ROWS = (
+    Row("HostConfig.SecurityOpt:apparmor", "deny", "the node chooses the profile"),
+    Row("HostConfig.SecurityOpt:label", "deny", LABELS),
+    Row("HostConfig.SecurityOpt:disable", "deny", LABELS),  # moby's old word for label=disable
+)
+OWNS = owned(ROWS)
 PROFILE = "docker-default"
 
-
-def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    if UNIT in units:
-        raise Refused("--security-opt apparmor", "the node chooses the profile", "Leave it out.")
-    return Confinement()  # dockerd gives docker-default where the kernel has AppArmor
+confine = as_asked  # dockerd gives docker-default where the kernel has AppArmor
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

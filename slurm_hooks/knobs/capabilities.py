@@ -4,29 +4,32 @@
 Stops: every power of root that a setuid file or an image could bring back: the
 bounding set is empty and no-new-privileges is on.
 Costs: sudo, ping, mount and the like do not work inside.
-Docker: --cap-drop=ALL, --security-opt no-new-privileges; --privileged and --cap-add.
+Docker: --cap-drop=ALL, --security-opt no-new-privileges; --privileged and --cap-add. `Capabilities`, the exact
+set, was a field of Docker 19.03 alone; its client sends it as null.
 """
 
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
 NO_NEW_PRIVILEGES = "HostConfig.SecurityOpt:no-new-privileges"
-OWNS = ("HostConfig.Privileged", "HostConfig.CapAdd", "HostConfig.CapDrop", NO_NEW_PRIVILEGES)
+NONE = "a job's container has no capabilities"
+ROWS = (
+    Row(
+        "HostConfig.Privileged", "deny", "a job's container has no privilege over the node",
+        todo="Leave it out; most programs do not need it.",
+    ),
+    Row("HostConfig.CapAdd", "deny", NONE),
+    Row("HostConfig.Capabilities", "deny", NONE),
+    Row("HostConfig.CapDrop", "force", NONE, '["ALL"]'),
+    Row(NO_NEW_PRIVILEGES, "force", "a setuid file gives nothing", "true"),
+)  # fmt: skip
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    if "HostConfig.Privileged" in units:
-        raise Refused(
-            "--privileged",
-            "a job's container has no privilege over the node",
-            "Leave it out; most programs do not need it.",
-        )
-    if "HostConfig.CapAdd" in units:
-        names = ",".join(units["HostConfig.CapAdd"])
-        raise Refused(f"--cap-add {names}", "a job's container has no capabilities", "Leave it out.")
     if units.get(NO_NEW_PRIVILEGES, "true") != "true":
         raise Refused("--security-opt no-new-privileges=false", "it is always on", "Leave it out.")
     return Confinement({"HostConfig.CapDrop": ["ALL"], "HostConfig.Privileged": False, NO_NEW_PRIVILEGES: "true"})

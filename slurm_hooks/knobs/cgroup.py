@@ -4,25 +4,33 @@
 Stops: a container that outgrows or outlives its job: Slurm's memory, CPU and our
 pids limits of the job hold for it, and the Epilog finds it.
 Costs: sacct does not count it (Slurm reads task cgroups only); `slurm-hooks report` does.
-Docker: --cgroup-parent, --cgroupns. `--cgroupns=host` would strip nsdelegate from
+Docker: --cgroup-parent, --cgroupns, --security-opt writable-cgroups. `--cgroupns=host` would strip nsdelegate from
 the whole node's cgroup mount (seen with runc 1.1.15 and 1.3.6), so it is never sent.
 """
 
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
-OWNS = ("HostConfig.CgroupParent", "HostConfig.CgroupnsMode")
+BELOW = "a job's container lies below the job's own cgroup"
+OWN = "a job's container sees its own cgroup only"
+ROWS = (
+    Row("HostConfig.CgroupParent", "force", BELOW, "<cgroup>"),
+    Row("HostConfig.CgroupnsMode", "force", OWN, "private"),
+    Row("HostConfig.Cgroup", "deny", BELOW),
+    Row("HostConfig.SecurityOpt:writable-cgroups", "deny", "limits are the job's, and not a container's to write"),
+)
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if "HostConfig.CgroupParent" in units:
         parent = units["HostConfig.CgroupParent"]
-        raise Refused(f"--cgroup-parent={parent}", "a job's container lies below the job's own cgroup", "Leave it out.")
+        raise Refused(f"--cgroup-parent={parent}", BELOW, "Leave it out.")
     if units.get("HostConfig.CgroupnsMode", "private") != "private":
-        raise Refused("--cgroupns=host", "a job's container sees its own cgroup only", "Leave it out.")
+        raise Refused("--cgroupns=host", OWN, "Leave it out.")
     return Confinement({"HostConfig.CgroupParent": job.cgroup, "HostConfig.CgroupnsMode": "private"})
 
 

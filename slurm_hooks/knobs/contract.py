@@ -1,20 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a knob is: the names it owns, and what it says in each of its moments. Pure.
+"""What a knob is: its rows of the policy, and what it says in each of its moments. Pure.
 
-A knob touches nothing. `confine` turns the units that it owns into fields of
-our own request and into stages for the broker to make; `verify` compares what
-the kernel says of the running container with what was asked.
+A knob touches nothing. Its rows say what becomes of each unit that it owns; a
+unit that they deny is refused before any knob is asked. `confine` turns the
+others into fields of our own request and into stages for the broker to make;
+`verify` compares what the kernel says of the running container with what was asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from slurm_hooks.settings import Settings
 
 Units = Mapping[str, Any]
+Action = Literal["allow", "force", "cap", "deny", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the policy: what becomes of a unit, or of a part of one.
+
+    allow: it passes as asked, once its form is found good. force: it is `value`, whatever was asked; another wish
+    is refused where silence would mislead. cap: it passes within `value`. deny: refused when it says anything.
+    drop: it is taken and not passed on, since here it changes nothing.
+
+    Parts are written as moby's structs nest: `HostConfig.Mounts[].ReadOnly`, `Labels:slurm-hooks.` (by prefix).
+    In `value` and `reason`, `{container.pids}` stands for the site's setting, `<uid>` for a fact of the job.
+    """
+
+    unit: str
+    action: Action
+    reason: str
+    value: str = ""
+    todo: str = "Leave it out."  # what to do instead; said where it is denied
+    switch: str = ""  # the site's setting that turns the row on; with it off, the unit is allowed
+
+
+def unit_of(part: str) -> str:
+    """The unit that a row's part lies in: `HostConfig.Mounts[].Type` is in `HostConfig.Mounts`."""
+    if part.startswith("HostConfig.SecurityOpt:"):
+        return part
+    whole = part.partition("[")[0].partition("{")[0].partition(":")[0]
+    return ".".join(whole.split(".")[: 2 if whole.startswith("HostConfig.") else 1])
+
+
+def owned(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """The units that rows speak of, each once."""
+    return tuple(dict.fromkeys(unit_of(row.unit) for row in rows))
 
 
 class Mount(Protocol):
@@ -56,6 +91,7 @@ class Stage:
     readonly: bool
     denied: tuple[str, ...]  # the site's own refused prefixes
     owner: int | None = None  # the uid that must own the source; None: any
+    allowed: tuple[str, ...] = ()  # the prefixes that the site allows alone; none: all that is not refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +130,11 @@ class Knob(Protocol):
 
     def verify(self, seen: Seen, job: JobFacts, asked: Units) -> list[str]:
         """What differs between the kernel's facts and the fields that were sent; empty: all holds."""
+
+
+def as_asked(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    """`confine` of a knob whose rows deny or drop all that it owns."""
+    return Confinement()
 
 
 def nothing_to_see(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

@@ -8,24 +8,16 @@ Costs: no GPUs in containers yet. Docker: --device, --gpus, --device-cgroup-rule
 
 from __future__ import annotations
 
-from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
-from slurm_hooks.settings import Settings
+from slurm_hooks.knobs.contract import Row, as_asked, nothing_to_see, owned
 
-FLAGS = {
-    "HostConfig.Devices": "--device",
-    "HostConfig.DeviceRequests": "--gpus",
-    "HostConfig.DeviceCgroupRules": "--device-cgroup-rule",
-}
-OWNS = tuple(FLAGS)
+NONE = "a job's container has no device of the node"
+OWN_WAY = "Use the device from the job script itself."
+ROWS = (
+    Row("HostConfig.Devices", "deny", NONE, todo=OWN_WAY),
+    Row("HostConfig.DeviceRequests", "deny", NONE, todo=OWN_WAY),
+    Row("HostConfig.DeviceCgroupRules", "deny", NONE, todo=OWN_WAY),
+)
+OWNS = owned(ROWS)
 
+confine = as_asked
 verify = nothing_to_see  # what is not sent dockerd does not give; the attacks of tests/attacks/ try it
-
-
-def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    for unit, flag in FLAGS.items():
-        if unit in units:
-            raise Refused(
-                flag, "a job's container has no device of the node", "Use the device from the job script itself."
-            )
-    return Confinement()

@@ -11,10 +11,14 @@ groups are those of the asking process, as the kernel has them.
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
-OWNS = ("User", "HostConfig.GroupAdd")
+ROWS = (
+    Row("User", "force", "a job's container runs as the job's own user", "<uid>:<gid>"),
+    Row("HostConfig.GroupAdd", "force", "the groups of the asking process, all of them", "<groups>"),
+)
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:

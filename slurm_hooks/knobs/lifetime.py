@@ -11,13 +11,28 @@ import re
 from typing import Any
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
 from slurm_hooks.settings import Settings
 
 RESTART = "HostConfig.RestartPolicy"
-OWNS = (RESTART, "Healthcheck", "StopSignal", "StopTimeout", "HostConfig.AutoRemove", "HostConfig.Init")
 SIGNAL = re.compile(r"(SIG)?[A-Z0-9+-]{1,16}")
 LONGEST_STOP = 300  # seconds
+ENDS = "a container ends with its job and is not restarted"
+ROWS = (
+    Row(RESTART, "force", ENDS, '{"Name": "no", "MaximumRetryCount": 0}'),
+    Row("Healthcheck", "force", "health checks are off in jobs, the image's own too", '{"Test": ["NONE"]}'),
+    Row("StopSignal", "allow", "a signal's name or number"),
+    Row(
+        "StopTimeout",
+        "cap",
+        "the Epilog does not wait for it",
+        "the Epilog does not wait for it",
+        f"Give 1 to {LONGEST_STOP} seconds.",
+    ),
+    Row("HostConfig.AutoRemove", "allow", "the Epilog removes what is left in any case"),
+    Row("HostConfig.Init", "allow", "the node's own docker-init, as the job's user"),
+)
+OWNS = owned(ROWS)
 
 verify = nothing_to_see
 
@@ -25,9 +40,7 @@ verify = nothing_to_see
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if RESTART in units:
         wish = units[RESTART].get("Name", "")
-        raise Refused(
-            f"--restart {wish}", "a container ends with its job and is not restarted", "Loop in the job script."
-        )
+        raise Refused(f"--restart {wish}", ENDS, "Loop in the job script.")
     if "Healthcheck" in units and units["Healthcheck"] != {"Test": ["NONE"]}:
         raise Refused("--health-cmd", "health checks are off in jobs", "Leave it out.")
     fields: dict[str, Any] = {
@@ -38,10 +51,16 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     }
     if "StopSignal" in units:
         if not SIGNAL.fullmatch(units["StopSignal"]):
-            raise Refused(f"--stop-signal {units['StopSignal'][:20]!r}", "not a signal")
+            raise Refused(
+                f"--stop-signal {units['StopSignal'][:20]!r}", "not a signal", "Give a name or a number: INT, 2."
+            )
         fields["StopSignal"] = units["StopSignal"]
     if "StopTimeout" in units:
         if not 0 < units["StopTimeout"] <= LONGEST_STOP:
-            raise Refused(f"--stop-timeout {units['StopTimeout']}", f"1 to {LONGEST_STOP} seconds")
+            raise Refused(
+                f"--stop-timeout {units['StopTimeout']}",
+                "the Epilog does not wait for it",
+                f"Give 1 to {LONGEST_STOP} seconds.",
+            )
         fields["StopTimeout"] = units["StopTimeout"]
     return Confinement(fields)

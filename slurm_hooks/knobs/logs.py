@@ -10,11 +10,17 @@ Docker: --log-driver, --log-opt; `none` may be asked for, and docker-py reads ou
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
 from slurm_hooks.settings import Settings
 
 UNIT = "HostConfig.LogConfig"
-OWNS = (UNIT,)
+KEPT = "logs are kept by the node, in a file of bounded size"
+ROWS = (
+    Row(UNIT, "force", KEPT, "json-file, {container.log_megabytes} MiB in two files; or none, where it is asked for"),
+    Row(f"{UNIT}.Type", "force", KEPT, "json-file, or none where it is asked for"),
+    Row(f"{UNIT}.Config", "force", KEPT, "max-file 2, max-size a half of {container.log_megabytes} MiB"),
+)
+OWNS = owned(ROWS)
 
 verify = nothing_to_see
 
@@ -22,9 +28,7 @@ verify = nothing_to_see
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     wish = units.get(UNIT, {})
     if set(wish) - {"Type", "Config"} or wish.get("Type") not in (None, "", "none", "json-file") or wish.get("Config"):
-        raise Refused(
-            "--log-driver, --log-opt", "logs are kept by the node, in a file of bounded size", "Leave them out."
-        )
+        raise Refused("--log-driver, --log-opt", KEPT, "Leave them out.")
     if wish.get("Type") == "none":
         return Confinement({UNIT: {"Type": "none", "Config": {}}})
     half = max(1, site.container.log_megabytes * 1024 // 2)

@@ -16,11 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Stage, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Stage, Units, owned
 from slurm_hooks.settings import Settings
 
 BINDS, MOUNTS, VOLUMES = "HostConfig.Binds", "HostConfig.Mounts", "Volumes"
-OWNS = (BINDS, MOUNTS, VOLUMES, "HostConfig.VolumesFrom", "HostConfig.VolumeDriver")
 MOST = 64  # bind mounts of one container
 DENIED = (
     "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/root", "/run", "/sbin", "/sys",
@@ -32,31 +31,56 @@ NO_VOLUMES = ("volumes are not offered in jobs", "Mount a directory of yours: -v
 # What dockerd itself mounts in a container: as a link of the user's it would lead elsewhere.
 OF_DOCKERD = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init")
 OWN_WAY = "Copy what you need into your home or scratch directory and mount that."
+OWN_PLACES = "/proc, /sys and /dev of a container are its own"
+STAGED = "opened as the user, judged by where it really is, mounted nosuid, nodev and private"
+NOT_OPEN = "not an option that is open"
+USE = "Use source, target and readonly."
+ROWS = (
+    Row(BINDS, "allow", f"SOURCE:TARGET[:ro]: {STAGED}"),
+    *(
+        Row(f"{unit}:{place}", "deny", OWN_PLACES, todo="Choose another target.")
+        for unit in (BINDS, MOUNTS)
+        for place in ("/proc", "/sys", "/dev")
+    ),
+    Row(MOUNTS, "allow", f"type=bind: {STAGED}"),
+    Row(f"{MOUNTS}[].Type", "force", "only bind mounts are offered in jobs", "bind"),
+    Row(f"{MOUNTS}[].Source", "allow", "an absolute path that the user can open"),
+    Row(f"{MOUNTS}[].Target", "allow", "an absolute path, not in another mount"),
+    Row(f"{MOUNTS}[].ReadOnly", "allow", "as asked"),
+    Row(f"{MOUNTS}[].Consistency", "drop", "a hint for other systems"),
+    Row(f"{MOUNTS}[].BindOptions.Propagation", "force", "mounts stay private", "rprivate"),
+    Row(f"{MOUNTS}[].BindOptions.NonRecursive", "deny", NOT_OPEN, todo=USE),
+    Row(f"{MOUNTS}[].BindOptions.CreateMountpoint", "deny", NOT_OPEN, todo=USE),
+    Row(f"{MOUNTS}[].BindOptions.ReadOnlyNonRecursive", "deny", NOT_OPEN, todo=USE),
+    Row(f"{MOUNTS}[].BindOptions.ReadOnlyForceRecursive", "deny", NOT_OPEN, todo=USE),
+    *(Row(f"{MOUNTS}[].{kind}Options", "deny", NOT_OPEN, todo=USE) for kind in ("Volume", "Image", "Tmpfs", "Cluster")),
+    Row(VOLUMES, "drop", "the targets of bind mounts, which docker-py repeats here; others are refused"),
+    Row("HostConfig.VolumesFrom", "deny", "containers of a job share by bind mounts", todo="Give each the same -v."),
+    Row("HostConfig.VolumeDriver", "deny", NO_VOLUMES[0], todo=NO_VOLUMES[1]),
+)
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    if "HostConfig.VolumesFrom" in units:
-        raise Refused("--volumes-from", "containers of a job share by bind mounts", "Give each the same -v.")
-    if "HostConfig.VolumeDriver" in units:
-        raise Refused("--volume-driver", *NO_VOLUMES)
     wishes = [_from_bind(bind) for bind in units.get(BINDS, [])]
     wishes += [_from_mount(mount) for mount in units.get(MOUNTS, [])]
     if len(wishes) > MOST:
-        raise Refused("-v", f"{len(wishes)} mounts are more than {MOST}")
+        raise Refused("-v", f"{len(wishes)} mounts are more than {MOST}", "Mount a directory above them.")
     targets = [target for _, target, _ in wishes]
     # docker-py names the targets of bind mounts here as well; anything else would be an anonymous volume.
     if extra := set(units.get(VOLUMES, {})) - set(targets):
         raise Refused(f"-v {sorted(extra)[0]}", *NO_VOLUMES)
-    if len(set(targets)) != len(targets):
-        raise Refused("-v", f"two mounts at one place: {next(t for t in targets if targets.count(t) > 1)}")
+    if twice := next((target for target in targets if targets.count(target) > 1), ""):
+        raise Refused("-v", "two mounts at one place", f"Leave one of {twice} out.")
     denied = (*site.mounts.deny, site.docker.data_root)
-    return Confinement(stages=tuple(Stage(source, target, ro, denied) for source, target, ro in wishes))
+    allowed = site.mounts.allow
+    return Confinement(stages=tuple(Stage(*wish, denied, allowed=allowed) for wish in wishes))
 
 
 def _from_bind(bind: str) -> tuple[str, str, bool]:
     parts = bind.split(":")
     if len(parts) not in (2, 3):
-        raise Refused(f"-v {bind}", "not SOURCE:TARGET[:ro]")
+        raise Refused(f"-v {bind}", "not SOURCE:TARGET[:ro]", "A path with a colon needs --mount.")
     source, target = parts[0], parts[1]
     readonly = False
     for option in parts[2].split(",") if len(parts) == 3 else ():
@@ -76,18 +100,18 @@ def _from_mount(mount: dict[str, Any]) -> tuple[str, str, bool]:
     known = {"Type", "Source", "Target", "ReadOnly", "BindOptions", "Consistency"}
     options = mount.get("BindOptions") or {}
     if not isinstance(options, dict):
-        raise Refused("--mount", "BindOptions is no object", "Use source, target and readonly.")
+        raise Refused("--mount", "BindOptions is no object", USE)
     unknown = [name for name, value in mount.items() if value and name not in known]
     unknown += [name for name, value in options.items() if value and name not in ("Propagation",)]
     if unknown:
-        raise Refused(f"--mount …,{unknown[0]}", "not an option that is open", "Use source, target and readonly.")
+        raise Refused(f"--mount …,{unknown[0]}", NOT_OPEN, USE)
     if options.get("Propagation") not in (None, "", "rprivate", "private"):
         raise Refused(f"--mount bind-propagation={options['Propagation']}", "mounts stay private", "Leave it out.")
     source, target, readonly = mount.get("Source"), mount.get("Target"), mount.get("ReadOnly")
     if not isinstance(source, str) or not isinstance(target, str) or not isinstance(readonly, bool | None):
-        raise Refused("--mount", "source and target are paths, readonly is true or false")
+        raise Refused("--mount", "source and target are paths, readonly is true or false", USE)
     if not source.startswith("/"):
-        raise Refused(f"--mount source={source}", "not an absolute path")
+        raise Refused(f"--mount source={source}", "not an absolute path", "Begin it with a slash: $PWD/….")
     return source, target_of(f"--mount target={target}", target), bool(readonly)
 
 
@@ -95,9 +119,9 @@ def target_of(what: str, target: str) -> str:
     """Where in the container something may be mounted: absolute, clean, not in /proc, /sys, /dev. Raises Refused."""
     clean = "/" + posixpath.normpath(target).lstrip("/")  # normpath keeps two slashes at the beginning
     if not target.startswith("/") or ".." in target.split("/") or clean == "/":
-        raise Refused(what, "the target is not an absolute path below /")
+        raise Refused(what, "the target is not an absolute path below /", "Write it out.")
     if _is_containers_own(clean):
-        raise Refused(what, "/proc, /sys and /dev of a container are its own")
+        raise Refused(what, OWN_PLACES, "Choose another target.")
     return clean
 
 
@@ -158,6 +182,8 @@ def admit(stage: Stage, path: str, kind: str, owner: int) -> str:
             return f"{denied} is the node's own"
         if path == "/" or denied.startswith(f"{path}/"):
             return f"{path} contains {denied}, which is the node's own"
+    if stage.allowed and not any(path == top or path.startswith(f"{top.rstrip('/')}/") for top in stage.allowed):
+        return f"this site lets jobs mount {', '.join(stage.allowed)} alone"
     return ""
 
 

@@ -4,29 +4,32 @@
 Stops: seeing and signalling processes of the node, shared memory of others,
 joining a foreign container.
 Costs: containers of one job do not share memory; use a file in /dev/shm of one container, or a bind mount.
-Docker: --pid, --ipc, --uts, --userns, --volumes-from's kin `container:<id>`.
+Docker: --pid, --ipc, --uts, --userns, --volumes-from's kin `container:<id>`; --sysctl.
 The user namespace is the host's: root inside is refused by identity, so none is needed yet.
 """
 
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
-OWNS = ("HostConfig.PidMode", "HostConfig.IpcMode", "HostConfig.UTSMode", "HostConfig.UsernsMode")
-FLAGS = {"PidMode": "--pid", "IpcMode": "--ipc", "UTSMode": "--uts", "UsernsMode": "--userns"}
+IPC = "HostConfig.IpcMode"
+OWN = "a job's container has its own namespaces, apart from the node's and others'"
+ROWS = (
+    Row("HostConfig.PidMode", "deny", OWN, todo="Leave --pid out."),
+    Row(IPC, "force", OWN, "private"),
+    Row("HostConfig.UTSMode", "deny", OWN, todo="Leave --uts out."),
+    Row("HostConfig.UsernsMode", "deny", OWN, todo="Leave --userns out."),
+    Row("HostConfig.Sysctls", "deny", "settings of the kernel are not a container's to change"),
+)
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    for field, flag in FLAGS.items():
-        wish = units.get(f"HostConfig.{field}")
-        if wish and not (field == "IpcMode" and wish == "private"):
-            raise Refused(
-                f"{flag}={wish}", "a job's container has its own namespaces, apart from the node's and others'",
-                f"Leave {flag} out.",
-            )  # fmt: skip
-    return Confinement({"HostConfig.IpcMode": "private"})
+    if units.get(IPC, "private") != "private":
+        raise Refused(f"--ipc={units[IPC]}", OWN, "Leave --ipc out.")
+    return Confinement({IPC: "private"})
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

@@ -4,16 +4,34 @@
 Stops: data that leaves the cluster's private network, attacks on the node's and
 neighbours' services, metadata addresses.
 Costs: nothing inside can download; fetch before, in the job script.
-Docker: --network, --expose; ports, links, DNS and extra hosts need one, so they are refused.
+Docker: --network, --expose; ports (-p, -P), --link, --dns, --dns-option, --dns-search, --add-host, --mac-address
+need one, so they are refused.
 """
 
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
-OWNS = ("HostConfig.NetworkMode", "NetworkingConfig", "NetworkDisabled", "ExposedPorts")
+ENDPOINT = "NetworkingConfig.EndpointsConfig{}"
+ALONE = "a job's container has no network but its own loopback"
+ROWS = (
+    Row("HostConfig.NetworkMode", "force", ALONE, "none"),
+    Row("NetworkingConfig", "drop", "names `none`, `default` or `bridge`; another is refused"),
+    Row(ENDPOINT, "deny", "addresses and aliases need a network", todo="Leave --ip and --network-alias out."),
+    Row("NetworkDisabled", "drop", "without a network it changes nothing"),
+    Row("ExposedPorts", "drop", "without a network it changes nothing"),
+    Row("HostConfig.PortBindings", "deny", ALONE),
+    Row("HostConfig.PublishAllPorts", "deny", ALONE),
+    Row("HostConfig.Dns", "deny", ALONE),
+    Row("HostConfig.DnsOptions", "deny", ALONE),
+    Row("HostConfig.DnsSearch", "deny", ALONE),
+    Row("HostConfig.ExtraHosts", "deny", ALONE),
+    Row("HostConfig.Links", "deny", ALONE, todo="Let containers of a job share a directory: -v."),
+    Row("MacAddress", "deny", ALONE),
+)
+OWNS = owned(ROWS)
 # `default` is what the CLI sends when nothing was typed, `bridge` what older clients send for the same.
 NONE = ("none", "default", "bridge")
 
@@ -22,7 +40,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     mode = units.get("HostConfig.NetworkMode", "none")
     if mode not in NONE:
         raise Refused(
-            f"--network {mode}", "a job's container has no network but its own loopback",
+            f"--network {mode}", ALONE,
             "Leave it out, and do in the job script what needs the network.",
         )  # fmt: skip
     endpoints = (units.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
@@ -33,7 +51,6 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
             raise Refused(
                 f"--network {name}", "addresses and aliases need a network", "Leave --ip and --network-alias out."
             )
-    # NetworkDisabled and ExposedPorts are dropped: without a network they change nothing.
     return Confinement({"HostConfig.NetworkMode": "none"})
 
 

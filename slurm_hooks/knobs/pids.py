@@ -11,16 +11,22 @@ dockerd drops the limit with a warning where the controller is missing: verify r
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
 UNIT = "HostConfig.PidsLimit"
-OWNS = (UNIT,)
+ROWS = (
+    Row(
+        UNIT, "cap", "a fork bomb stays within its container; never above the job's own figure",
+        "1 to {container.most_pids}; {container.pids} unless asked",
+    ),
+)  # fmt: skip
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    most = min(site.container.pids, job.pids)
-    wish = units.get(UNIT, most)
+    most = min(site.container.most_pids, job.pids)
+    wish = units.get(UNIT, min(site.container.pids, most))
     if wish < 0 or wish > most:
         raise Refused(f"--pids-limit {wish}", f"a container may have {most} processes here", f"Ask for 1 to {most}.")
     return Confinement({UNIT: wish})

@@ -9,22 +9,27 @@ Source: moby daemon/pkg/oci/defaults.go of v28.5; runc passes over paths that th
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.settings import Settings
 
 MASKED, READONLY = "HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"
-OWNS = (MASKED, READONLY)
 MASKED_PATHS = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
     "/sys/firmware",
 )  # fmt: skip
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+STAY = "/proc and /sys stay masked"
+ROWS = (
+    Row(MASKED, "force", STAY, " ".join(MASKED_PATHS)),
+    Row(READONLY, "force", STAY, " ".join(READONLY_PATHS)),
+)
+OWNS = owned(ROWS)
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if MASKED in units or READONLY in units:
-        raise Refused("--security-opt systempaths=unconfined", "/proc and /sys stay masked", "Leave it out.")
+        raise Refused("--security-opt systempaths=unconfined", STAY, "Leave it out.")
     return Confinement({MASKED: list(MASKED_PATHS), READONLY: list(READONLY_PATHS)})
 
 

@@ -11,18 +11,32 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
 from slurm_hooks.settings import Settings
 
 PASSED = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "HostConfig.ConsoleSize")
 LISTS = ("Cmd", "Entrypoint", "Env")
-OWNS = (*PASSED, *LISTS, "WorkingDir", "Hostname", "Domainname", "Labels", "HostConfig.ContainerIDFile")
 LABEL_JOB, LABEL_NONCE, PREFIX = "slurm-hooks.job", "slurm-hooks.nonce", "slurm-hooks."
 HOST = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62})")
 MOST_BYTES = 256 * 1024  # of arguments and environment; the kernel's own limit is a quarter of the stack
+OURS = f"labels that begin with {PREFIX} are ours"
+ROWS = (
+    *(Row(name, "allow", "how the client's terminal and streams are joined to it") for name in PASSED),
+    Row("Cmd", "allow", "what runs inside; with the others at most 256 KiB"),
+    Row("Entrypoint", "allow", "what runs inside"),
+    Row("Env", "allow", "as typed; the site's own variables (container.environment) where the user sets none"),
+    Row("WorkingDir", "allow", "absolute, not in /proc, /sys or /dev"),
+    Row("Hostname", "allow", "a host name"),
+    Row("Domainname", "allow", "a host name"),
+    Row("Labels", "allow", "as typed"),
+    Row(f"Labels:{PREFIX}", "deny", OURS, todo="Choose another name."),
+    Row("HostConfig.ContainerIDFile", "drop", "a file of the client's own, which the client writes"),
+)
+OWNS = owned(ROWS)
 
 verify = nothing_to_see
 
@@ -36,20 +50,32 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     for name in ("Hostname", "Domainname"):
         if name in units:
             if not HOST.fullmatch(units[name]):
-                raise Refused(f"--{name.lower()} {units[name][:80]!r}", "not a host name")
+                raise Refused(
+                    f"--{name.lower()} {units[name][:80]!r}",
+                    "not a host name",
+                    "Use letters, digits, dots and hyphens.",
+                )
             fields[name] = units[name]
+    if site.container.environment:
+        fields["Env"] = environment(units.get("Env", ()), site.container.environment)
     labels = dict(units.get("Labels", {}))
     if claimed := next((label for label in labels if label.lower().startswith(PREFIX)), None):
-        raise Refused(f"--label {claimed}", f"labels that begin with {PREFIX} are ours", "Choose another name.")
+        raise Refused(f"--label {claimed}", OURS, "Choose another name.")
     fields["Labels"] = {**labels, LABEL_JOB: job.key, LABEL_NONCE: job.nonce}
     return Confinement(fields)
+
+
+def environment(wish: Sequence[str], site: Mapping[str, str]) -> list[str]:
+    """The site's variables, where the user sets none of that name, and then the user's."""
+    asked = {variable.partition("=")[0] for variable in wish}
+    return [*(f"{name}={value}" for name, value in site.items() if name not in asked), *wish]
 
 
 def working_directory(path: str) -> str:
     """A container's or an exec's working directory: absolute, clean, not in /proc or /dev. Raises Refused."""
     clean = "/" + posixpath.normpath(path).lstrip("/")  # normpath keeps two slashes at the beginning
     if not path.startswith("/") or ".." in path.split("/"):
-        raise Refused(f"--workdir {path[:80]!r}", "not an absolute path")
+        raise Refused(f"--workdir {path[:80]!r}", "not an absolute path", "Begin it with a slash.")
     if any(clean == top or clean.startswith(f"{top}/") for top in ("/proc", "/dev", "/sys")):
-        raise Refused(f"--workdir {clean}", "a program does not start in /proc, /sys or /dev")
+        raise Refused(f"--workdir {clean}", "a program does not start in /proc, /sys or /dev", "Choose another.")
     return clean

@@ -3,7 +3,7 @@
 
 Stops: a container that fills the node's disk through its writable layer or an anonymous volume.
 Costs: programs that write elsewhere in the image fail; give them a bind mount or --tmpfs.
-Docker: --read-only, --tmpfs. A site may open it (container.readonly_root).
+Docker: --read-only, --tmpfs, --storage-opt. A site may open it (container.readonly_root).
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ import re
 from collections.abc import Iterable
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
-from slurm_hooks.knobs.mounts import target_of
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.mounts import OWN_PLACES, target_of
 from slurm_hooks.settings import Settings
 
 READONLY, TMPFS = "HostConfig.ReadonlyRootfs", "HostConfig.Tmpfs"
-OWNS = (READONLY, TMPFS)
 SCRATCH = ("/tmp", "/var/tmp", "/run")
+ROWS = (
+    Row(READONLY, "force", "no layer that could fill the node's disk", "true", switch="container.readonly_root"),
+    Row(TMPFS, "allow", "with size=, mode=, exec and noexec; nosuid and nodev always; within the job's memory"),
+    *(Row(f"{TMPFS}:{at}", "deny", OWN_PLACES, todo="Choose another target.") for at in ("/proc", "/sys", "/dev")),
+    Row(
+        "HostConfig.StorageOpt", "deny", "images and layers lie as the node keeps them", todo="Write to -v or --tmpfs."
+    ),
+)
+OWNS = owned(ROWS)
 ALWAYS = "rw,nosuid,nodev"
 OPTION = re.compile(r"rw|nosuid|nodev|exec|noexec|size=[0-9]+[kKmMgG]?|mode=[0-7]{3,4}")
 
@@ -29,7 +37,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     for target, options in units.get(TMPFS, {}).items():
         place = target_of(f"--tmpfs {target}", target)
         if place in tmpfs:
-            raise Refused(f"--tmpfs {target}", "two mounts at one place")
+            raise Refused(f"--tmpfs {target}", "two mounts at one place", "Leave one out.")
         for option in filter(None, options.split(",")):
             if not OPTION.fullmatch(option):
                 raise Refused(

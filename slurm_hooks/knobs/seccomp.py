@@ -10,18 +10,12 @@ Docker: --security-opt seccomp=…; the client's own profile is refused, `unconf
 
 from __future__ import annotations
 
-from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Seen, Units
-from slurm_hooks.settings import Settings
+from slurm_hooks.knobs.contract import JobFacts, Row, Seen, Units, as_asked, owned
 
-UNIT = "HostConfig.SecurityOpt:seccomp"
-OWNS = (UNIT,)
+ROWS = (Row("HostConfig.SecurityOpt:seccomp", "deny", "the node's own filter is always on"),)
+OWNS = owned(ROWS)
 
-
-def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    if UNIT in units:
-        raise Refused("--security-opt seccomp", "the node's own filter is always on", "Leave it out.")
-    return Confinement()  # none given: dockerd's built-in one; a daemon without it is found by verify
+confine = as_asked  # none given: dockerd's built-in one; a daemon without it is found by verify
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

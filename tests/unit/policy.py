@@ -16,6 +16,8 @@ from slurm_hooks.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 SITE = Settings()
+# Everything that dockerd reads of a request, v1.40 to v1.56: names with [since, until] (tests/data/moby_api.py).
+MOBY: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "data" / "moby-api.json").read_text())
 JOB = JobFacts(
     key="4711-0-0123abcd",
     id=4711,

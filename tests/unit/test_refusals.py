@@ -6,19 +6,28 @@ The bodies are what docker CLI 28.2.2 sends for the command.
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from slurm_hooks.broker import routes
+from slurm_hooks.broker import model, routes
 from slurm_hooks.broker.http1 import Request
-from slurm_hooks.errors import HooksError, Refused
+from slurm_hooks.errors import BadRequest, HooksError, Refused, with_help
+from slurm_hooks.knobs import execs
 from slurm_hooks.knobs.contract import Stage
 from slurm_hooks.knobs.images import to_pull
 from slurm_hooks.knobs.mounts import OWN_WAY, admit, for_working_directory
-from slurm_hooks.settings import Settings
-from tests.unit.policy import SITE, cli, decide, golden
+from slurm_hooks.settings import ContainerLimits, Mounts, Settings
+from tests.unit.policy import JOB, ROOT, SITE, cli, decide, golden
+from tests.unit.test_policy_rows import DENIED, changed
+
+RAISED: set[tuple[str, int]] = set()  # (file, line) where the refusals of the catalogue come from
 
 DEVICE = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}
 GPU = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
@@ -112,12 +121,27 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--label slurm-hooks.job=1": {"Labels": {"slurm-hooks.job": "1"}},
     "--stop-signal 'TERM now'": {"StopSignal": "TERM now"},
     "--stop-timeout -1": {"StopTimeout": -1},
+    "--security-opt other=a": {"HostConfig_SecurityOpt": ["other=a"]},
+    "-v /a:/x -v /b:/x/y": {"HostConfig_Binds": ["/a:/x", "/b:/x/y"]},
+    "-v /a:/etc": {"HostConfig_Binds": ["/a:/etc"]},
 }
 WORDS: dict[str, dict[str, Any]] = {
     "docker run ' img'": {"Image": " img"},
     "docker run ''": {"Image": ""},
     "docker run -- --privileged": {"Image": "--privileged"},
     "docker run img (with 257 KiB of arguments)": {"Cmd": ["x" * (257 * 1024)]},
+}
+# In a site that bounds more than the program does.
+OWN_SITE = Settings(
+    container=ContainerLimits(pids=100, pids_max=200), mounts=Mounts(allow=("/home", "/scratch"), deny=("/home/admin",))
+)
+BOUNDED: dict[str, dict[str, Any]] = {
+    "--pids-limit 201": {"HostConfig_PidsLimit": 201},
+}
+EXECS: dict[str, dict[str, Any]] = {
+    "--privileged": {"Privileged": True},
+    "--user 0": {"User": "0"},
+    "--workdir /proc/1": {"WorkingDir": "/proc/1"},
 }
 COMMANDS: dict[str, tuple[str, str]] = {
     "docker build .": ("POST", "/build"),
@@ -141,6 +165,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docker swarm init": ("POST", "/swarm/init"),
     "docker service ls": ("GET", "/services"),
     "docker plugin ls": ("GET", "/plugins"),
+    "docker search img": ("GET", "/images/search"),
     "docker system df": ("GET", "/system/df"),
     "docker events": ("GET", "/events"),
 }
@@ -152,7 +177,13 @@ PULLS: dict[str, tuple[str, str, Settings]] = {
     "docker pull img": ("img", "latest", SITE_OF_PULLS),
     "docker pull elsewhere:5000/tools/x": ("elsewhere:5000/tools/x", "latest", SITE_OF_PULLS),
     "docker pull reg.site:5000/other/x": ("reg.site:5000/other/x", "latest", SITE_OF_PULLS),
+    "docker pull reg.site:5000/tools/x:-": ("reg.site:5000/tools/x", "-", SITE_OF_PULLS),
     "docker pull -a reg.site:5000/tools/x": ("reg.site:5000/tools/x", "", SITE_OF_PULLS),
+}
+QUERIES: dict[str, tuple[str, str, dict[str, str]]] = {
+    "docker start --checkpoint x c": ("POST", "/containers/c/start", {"checkpoint": "x"}),
+    "docker rm --link c": ("DELETE", "/containers/c", {"link": "1"}),
+    "docker run --name 'a b' img": ("POST", "/containers/create", {"name": "a b"}),
 }
 PLACES = {
     "/etc": "directory",
@@ -166,30 +197,41 @@ PLACES = {
 }
 
 
-def of_flag(flag: str) -> str:
+def refused(act: Callable[[], Any]) -> HooksError:
+    """What an act is refused with; where it was raised is kept for the last test."""
     with pytest.raises(HooksError) as refusal:
-        decide(cli(**FLAGS[flag]))
-    return str(refusal.value)
+        act()
+    frame = refusal.traceback[-1]
+    RAISED.add((Path(frame.path).name, frame.lineno + 1))
+    return refusal.value
+
+
+def of_flag(flag: str) -> str:
+    return str(refused(lambda: decide(cli(**FLAGS[flag]))))
 
 
 def of_words(words: str) -> str:
-    with pytest.raises(Refused) as refusal:
-        decide(cli(**WORDS[words]))
-    return str(refusal.value)
+    return str(refused(lambda: decide(cli(**WORDS[words]))))
 
 
 def of_command(command: str) -> str:
     method, path = COMMANDS[command]
-    with pytest.raises(Refused) as refusal:
-        routes.find(Request(method, (1, 44), path))
-    return str(refusal.value)
+    return str(refused(lambda: routes.find(Request(method, (1, 44), path))))
+
+
+def of_query(command: str) -> str:
+    method, path, query = QUERIES[command]
+    return str(refused(lambda: routes.find(Request(method, (1, 44), path, query))))
+
+
+def of_exec(flag: str) -> str:
+    wanted = model.decode(json.dumps(EXECS[flag]).encode(), model.ExecCreate)
+    return str(refused(lambda: execs.create(wanted, JOB.uid, JOB.gid)))
 
 
 def of_pull(command: str) -> str:
     image, tag, site = PULLS[command]
-    with pytest.raises(Refused) as refusal:
-        to_pull(image, tag, site)
-    return str(refusal.value)
+    return str(refused(lambda: to_pull(image, tag, site)))
 
 
 def of_place(path: str) -> str:
@@ -199,13 +241,63 @@ def of_place(path: str) -> str:
     return str(Refused(f"-v {path}", why, OWN_WAY))
 
 
-def test_the_catalogue_of_refusals() -> None:
+def catalogue() -> list[str]:
+    """Every refusal, below the command that meets it."""
     lines = [f"docker run {flag} img\n    {of_flag(flag)}" for flag in FLAGS]
+    # What the policy's rows deny, as it is typed where it has a flag, and by its field where it has none.
+    denied = {unit: refused(lambda unit=unit: decide(changed(unit, DENIED[unit]))) for unit in DENIED}  # type: ignore[misc]
+    told = "\n".join(lines)
+    lines += [f"docker run {error.what} img\n    {error}" for error in denied.values() if str(error) not in told]
     lines += [f"{words}\n    {of_words(words)}" for words in WORDS]
     lines += [f"docker run -v {path}:/x img   (a {kind})\n    {of_place(path)}" for path, kind in PLACES.items()]
+    for flag, change in BOUNDED.items():
+        error = refused(lambda change=change: decide(cli(**change), OWN_SITE))  # type: ignore[misc]
+        lines.append(f"docker run {flag} img   (where the site bounds it)\n    {error}")
+    for path in ("/data", "/home/admin/x", "/home"):
+        stage = decide(cli(HostConfig_Binds=[f"{path}:/x"]), OWN_SITE).stages[0]
+        error = Refused(f"-v {path}", admit(stage, path, "directory", 1001), OWN_WAY)
+        lines.append(f"docker run -v {path}:/x img   (where the site allows /home, /scratch)\n    {error}")
+    lines += [f"docker exec {flag} c true\n    {of_exec(flag)}" for flag in EXECS]
     lines += [f"{command}\n    {of_command(command)}" for command in COMMANDS]
     lines += [f"{command}\n    {of_pull(command)}" for command in PULLS]
-    golden("refusals.txt", "\n".join(lines) + "\n")
+    return lines + [f"{command}\n    {of_query(command)}" for command in QUERIES]
+
+
+def test_the_catalogue_of_refusals() -> None:
+    golden("refusals.txt", "\n".join(catalogue()) + "\n")
+
+
+def test_the_catalogue_is_whole() -> None:
+    catalogue()
+    for path in [*(ROOT / "slurm_hooks" / "knobs").glob("*.py"), ROOT / "slurm_hooks" / "broker" / "routes.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and "Refused" in ast.dump(node):
+                lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+                assert any((path.name, line) in RAISED for line in lines), f"{path}:{node.lineno} is not in it"
+
+
+def test_each_refusal_says_what_why_and_what_to_do() -> None:
+    for entry in catalogue():
+        said = entry.partition("\n    ")[2]
+        if "given twice" in said or "is not a tag" in said or "not a value" in said or "not a name of an image" in said:
+            continue  # of a form that no client sends by itself
+        assert re.fullmatch(r"[^\n]+?: [^\n]+\. [A-Z`][^\n]+", said), said
+
+
+@pytest.mark.parametrize("words", ["executable file not found", "no such file or directory", "permission denied"])
+def test_no_refusal_changes_the_exit_status_of_docker_run(words: str) -> None:
+    # The CLI looks for these words in an error of create or start and then exits 127 or 126, not 125 (docker/cli,
+    # cli/command/container/run.go, toStatusError).
+    assert words not in "".join(catalogue())
+
+
+def test_the_sites_own_sentence_ends_a_refusal_and_nothing_else() -> None:
+    refusal = refused(lambda: decide(cli(HostConfig_Privileged=True)))
+    assert with_help(refusal, "Ask help@site.example.").endswith("do not need it. Ask help@site.example.")
+    assert with_help(refusal, "") == str(refusal)
+    assert with_help(BadRequest("request", "the head is longer than 16 KiB"), "Ask.") == (
+        "request: the head is longer than 16 KiB"
+    )
 
 
 @pytest.mark.parametrize("flag", FLAGS)
