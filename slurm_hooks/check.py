@@ -9,9 +9,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from slurm_hooks import config
+from slurm_hooks import config, linux
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
+from slurm_hooks.settings import ContainerLimits, Settings
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def findings() -> Iterator[Finding]:
     except HooksError as error:
         yield Finding("wrong", str(error), "Mend it; until then no container starts.")
         return
+    yield from choices(settings, int(linux.read("/proc/sys/kernel/pid_max")))
+    yield from places(settings)
     yield from _sockets(settings.docker.socket)
     try:
         info = Engine(settings.docker.socket).info()
@@ -60,6 +63,67 @@ def findings() -> Iterator[Finding]:
         yield Finding("wrong", "dockerd has no seccomp", "Use a build of dockerd and a kernel that have it.")
     if not info.get("LiveRestoreEnabled"):
         yield Finding("weak", "a restart of dockerd ends the jobs' containers", 'Set "live-restore": true.')
+
+
+def choices(site: Settings, pid_max: int) -> Iterator[Finding]:
+    """The site's own choices that weaken a promise, each by its name. Pure.
+
+    Args:
+        pid_max: kernel.pid_max of the node, which all its processes and threads share.
+    """
+    jobs = {"job": site.job.pids} | {f"partition.{n}": p.pids for n, p in site.partition.items() if p.pids}
+    for table, figure in jobs.items():
+        if figure > pid_max // 2:
+            yield Finding(
+                "weak", f"[{table}] pids = {figure} is more than a half of kernel.pid_max ({pid_max}): a fork bomb in "
+                "one job takes the processes of the others", f"Set less than {pid_max // 2}, or raise kernel.pid_max.",
+            )  # fmt: skip
+    if site.job.slurm_reserve < 32:
+        yield Finding(
+            "weak", f"[job] slurm_reserve = {site.job.slurm_reserve}: a job at its limit may leave Slurm's own threads "
+            "(15 a step in 24.11) no room, and its steps then fail", "Set 64.",
+        )  # fmt: skip
+    if site.docker.socket in ("/run/docker.sock", "/var/run/docker.sock"):
+        yield Finding(
+            "weak", f"[docker] socket = {site.docker.socket}: jobs share the dockerd of the node's own containers, its "
+            "images, its disk and its restarts", "Give the jobs one of their own: slurm-hooks-docker.service.",
+        )  # fmt: skip
+    told = set()
+    for name in ("", *site.partition):
+        where = f"partition.{name}.container" if name else "container"
+        own = site.of_partition(name).container
+        for finding in _of_container(own, where):
+            if finding.what.partition("]")[2] not in told:  # what the site chose is not told again for each partition
+                told.add(finding.what.partition("]")[2])
+                yield finding
+
+
+def _of_container(own: ContainerLimits, where: str) -> Iterator[Finding]:
+    if not own.readonly_root:
+        yield Finding(
+            "weak", f"[{where}] readonly_root = false: a container may fill the node's disk through its own layer, "
+            "which no limit of the job bounds", "Set true; give users a scratch directory to mount.",
+        )  # fmt: skip
+    if own.number > 256:
+        yield Finding(
+            "weak", f"[{where}] number = {own.number}: each container has a shim of some 10 MiB outside of the job's "
+            "memory limit", "Set 256 or less.",
+        )  # fmt: skip
+    if own.number * own.log_megabytes > 65_536:
+        yield Finding(
+            "weak", f"[{where}] number times log_megabytes is {own.number * own.log_megabytes // 1024} GiB: what one "
+            "job may write to the node's disk by printing", "Set less of either.",
+        )  # fmt: skip
+
+
+def places(site: Settings) -> Iterator[Finding]:
+    """A mount is judged by its real path: a prefix that is a link itself would never be met."""
+    names = {place: "mounts.allow" for one in ("", *site.partition) for place in site.of_partition(one).mounts.allow}
+    names |= {place: "mounts.deny" for one in ("", *site.partition) for place in site.of_partition(one).mounts.deny}
+    for place, setting in names.items():
+        real = os.path.realpath(place)
+        if real != place:
+            yield Finding("wrong", f"{setting} names {place}, which leads to {real}: it holds nothing", f"Name {real}.")
 
 
 def _sockets(docker_socket: str) -> Iterator[Finding]:

@@ -37,6 +37,19 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="the events as JSON lines")
     check = verb("check", "Is this node set up safely?", "slurm-hooks check")
     check.add_argument("--json", action="store_true", help="the findings as JSON")
+    policy = verb("policy", "What becomes of every request of a Docker client.", "slurm-hooks policy")
+    form = policy.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs")
+    form.add_argument("--markdown", action="store_true", help="as docs/policy.md has it")
+    policy.add_argument("--defaults", action="store_true", help="what holds without a configuration")
+    policy.add_argument("--partition", default="", help="what holds in one that has words of its own")
+    explain = verb(
+        "explain", "What would become of a docker command in a job; runs nothing.",
+        "slurm-hooks explain 'docker run -v $PWD:/w --user 0 img'",
+    )  # fmt: skip
+    explain.add_argument("--json", action="store_true", help="for programs")
+    explain.add_argument("--partition", default="", help="in a job of that partition")
+    explain.add_argument("command", nargs=argparse.REMAINDER, help="the command, in quotes or as it is")
     config = verb("config", "Validate the configuration and print what holds.", "slurm-hooks config")
     config.add_argument("file", nargs="?", help="another file than /etc/slurm-hooks/slurm-hooks.toml: only validated")
     config.add_argument("--defaults", action="store_true", help="what holds without a file")
@@ -82,6 +95,19 @@ def run(wish: argparse.Namespace) -> int:
             from slurm_hooks import check
 
             return check.main(as_json=wish.json)
+        case "policy":
+            from slurm_hooks import policy
+            from slurm_hooks.config import load
+            from slurm_hooks.settings import Settings
+
+            site = Settings() if wish.defaults else load(keep=False)
+            return policy.main(site, wish.partition, as_json=wish.json, as_markdown=wish.markdown)
+        case "explain":
+            from slurm_hooks import explain
+
+            if not wish.command:
+                raise HooksError("explain", "no command is given", "For example: slurm-hooks explain 'docker run img'.")
+            return explain.main(wish.command, wish.partition, as_json=wish.json)
     return _config(wish.file, as_json=wish.json, defaults=wish.defaults)
 
 

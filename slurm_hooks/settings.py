@@ -112,7 +112,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     """The jobs' dockerd."""
 
     socket: Prefix = "/run/slurm-hooks-docker/docker.sock"
-    data_root: Prefix = "/var/lib/slurm-hooks-docker"
+    data_root: Place = "/var/lib/slurm-hooks-docker"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

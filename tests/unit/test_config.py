@@ -48,7 +48,7 @@ def test_the_file_that_we_ship_states_the_defaults() -> None:
     import tomllib
 
     assert msgspec.convert(tomllib.loads(text), Settings) == Settings()
-    assert set(tomllib.loads(text)) == {"job", "container", "mounts", "images", "docker"}
+    assert set(tomllib.loads(text)) == {"site", "job", "container", "mounts", "images", "docker"}
 
 
 @as_root
@@ -75,6 +75,17 @@ def test_a_value_is_taken(source: Path) -> None:
         ("[container]\nreadonly_root = 'yes'\n", "Expected `bool`, got `str` - at `$.container.readonly_root`"),
         ("[mounts]\ndeny = '/x'\n", "at `$.mounts.deny`"),
         ("[mounts]\ndeny = ['x']\n", "at `$.mounts.deny[0]`"),
+        ("[mounts]\ndeny = ['/x/']\n", "at `$.mounts.deny[0]`"),
+        ("[mounts]\ndeny = ['/x/../y']\n", "at `$.mounts.deny[0]`"),
+        ("[mounts]\nallow = ['/x//y']\n", "at `$.mounts.allow[0]`"),
+        ("[container]\npids = 100\npids_max = 50\n", "pids_max 50 is below pids 100 - at `$.container`"),
+        (
+            "[container]\npids_max = 2000\n[partition.a.container]\npids = 3000\npids_max = 50",
+            "partition a: pids_max 50",
+        ),
+        ("[container.environment]\n'A=B' = 'x'\n", "at `key` in `$.container.environment`"),
+        ("[container.environment]\nA = 1\n", "at `$.container.environment[...]`"),
+        ('[site]\nhelp = "a\\nb"\n', "at `$.site.help`"),
         ("job = 1\n", "at `$.job`"),
         ("[job\npids = 1\n", "at line 1"),
         ("[job]\npids = 1\npids = 2\n", "at line 3"),
