@@ -58,7 +58,7 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/images/json", "images", "docker images", "all digests shared-size manifests", filters=ANY),
     _route("GET", "/images/{image}/json", "image", "docker image inspect", "manifests"),
     # -- images from the site's registries
-    _route("POST", "/images/create", "pull", "docker pull, docker import", fromImage=ANY, tag=ANY, platform=ANY),
+    _route("POST", "/images/create", "pull", "docker pull", fromImage=ANY, tag=ANY, platform=ANY),
     _route("GET", "/distribution/{image}/json", "distribution", "docker manifest"),
     _route("POST", "/auth", "login", "docker login"),
     # -- containers of the asking job
