@@ -33,7 +33,8 @@ REQUESTS = {
     "images": "GET /images/json", "image ls": "GET /images/json", "import": "POST /images/create",
     "info": "GET /info", "inspect": "GET /containers/x/json", "kill": "POST /containers/x/kill",
     "load": "POST /images/load", "login": "POST /auth", "logs": "GET /containers/x/logs",
-    "network": "GET /networks", "pause": "POST /containers/x/pause", "plugin": "GET /plugins",
+    "network": "POST /networks/create", "network ls": "GET /networks", "network inspect": "GET /networks/x",
+    "pause": "POST /containers/x/pause", "plugin": "GET /plugins",
     "port": "GET /containers/x/json", "ps": "GET /containers/json", "pull": "POST /images/create",
     "push": "POST /images/x/push", "rename": "POST /containers/x/rename", "restart": "POST /containers/x/restart",
     "rm": "DELETE /containers/x", "rmi": "DELETE /images/x", "save": "GET /images/get",
@@ -41,7 +42,7 @@ REQUESTS = {
     "stats": "GET /containers/x/stats", "stop": "POST /containers/x/stop", "swarm": "POST /swarm/init",
     "system": "GET /system/df", "tag": "POST /images/x/tag", "top": "GET /containers/x/top",
     "unpause": "POST /containers/x/unpause", "update": "POST /containers/x/update", "version": "GET /version",
-    "volume": "GET /volumes", "wait": "POST /containers/x/wait",
+    "volume": "POST /volumes/create", "volume ls": "GET /volumes", "wait": "POST /containers/x/wait",
 }  # fmt: skip
 # Forced rows whose value is no word of the command line.
 SHOWN = {

@@ -31,9 +31,17 @@ HANDLERS = {
     "distribution": ("allow", "from the site's registries"),
     "login": ("decided", "at the site's registries only"),
     "absent": ("none", "answered with 404: there is none"),
+    "events": ("own", "those of the job's containers"),
+    "prune": ("own", "stopped containers of the job's own"),
+    "networks": ("own", "written anew: `none`, and no other"),
+    "network": ("own", "written anew: `none`, and no other"),
+    "volumes": ("own", "written anew: there is none"),
     "usage": ("own", "of the job"),
     "join": ("own", "of the job"),
-    **dict.fromkeys(("inspect", "own", "attach", "remove"), ("own", "a container of the job's own")),
+    **dict.fromkeys(
+        ("inspect", "own", "attach", "remove", "stats", "pause", "restart", "rename"),
+        ("own", "a container of the job's own"),
+    ),
 }
 DEFAULT = ("allow", "served as it comes")
 UNKNOWN = "a key that Docker's API does not have, or has in another case, is refused"

@@ -47,6 +47,8 @@ def words(event: dict[str, Any]) -> str:
         case "pull":
             said = event["why"] or f"{event['unpacked'] / 1e6:.0f} MB unpacked"
             return f"{event['image']}: {said} ({event['seconds']:.1f} s, {event['bytes'] / 1e6:.0f} MB to fetch)"
+        case "exec-start":
+            return f"container {event['container']}: its exec was read back from the kernel: {event['read_back']}"
         case "refused":
             return str(event["why"])
         case "epilog":

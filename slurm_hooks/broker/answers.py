@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,22 +54,37 @@ def message(text: str, name_prefix: str) -> str:
     return text.replace(name_prefix, "")
 
 
-def filters_for(job_key: str, asked: Any, name_prefix: str, label: str) -> dict[str, list[str]]:
-    """The filters of `docker ps --filter`, in both spellings of moby, with the job's label forced."""
-    rebuilt: dict[str, list[str]] = {}
-    for name, values in asked.items() if isinstance(asked, dict) else ():
-        chosen = [key for key, on in values.items() if on] if isinstance(values, dict) else values
-        if isinstance(chosen, list) and all(isinstance(value, str) for value in chosen):
-            rebuilt[str(name)] = [_own_filter(str(name), value, name_prefix) for value in chosen]
-    rebuilt["label"] = [*rebuilt.get("label", []), f"{label}={job_key}"]
-    return rebuilt
+def event(said: Any, name_prefix: str) -> Any:
+    """A line of GET /events, whose attributes have the container's name, and its old one after a rename."""
+    actor = said.get("Actor") if isinstance(said, dict) else None
+    attributes = actor.get("Attributes") if isinstance(actor, dict) else None
+    if not isinstance(actor, dict) or not isinstance(attributes, dict):
+        return said
+    named = {key: message(attributes[key], name_prefix) for key in ("name", "oldName") if key in attributes}
+    return {**said, "Actor": {**actor, "Attributes": {**attributes, **named}}}
 
 
-def _own_filter(name: str, value: str, name_prefix: str) -> str:
-    # moby matches names as an expression, anchored by the user with ^/ or ^ if at all.
-    if name != "name" or not value.startswith("^"):
-        return value
-    return f"^/?{re.escape(name_prefix)}{value.lstrip('^').lstrip('/')}"
+def stats(said: Any, name_prefix: str) -> Any:
+    """A line of GET /containers/{id}/stats."""
+    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
+        return said
+    return {**said, "name": message(said["name"], name_prefix)}
+
+
+# What a job has of networks: the one that has none. Its id is of our own making.
+NETWORK: dict[str, Any] = {
+    "Name": "none", "Id": "0" * 64, "Created": "1970-01-01T00:00:00Z", "Scope": "local", "Driver": "null",
+    "EnableIPv4": False, "EnableIPv6": False, "IPAM": {"Driver": "default", "Options": None, "Config": []},
+    "Internal": False, "Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False,
+    "Containers": {}, "Options": {}, "Labels": {},
+}  # fmt: skip
+
+
+def networks(asked: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """GET /networks, filtered; a filter that does not name something of it finds nothing."""
+    says = {"name": "none", "id": NETWORK["Id"], "driver": "null", "scope": "local", "type": "builtin"}
+    matches = all(any(value in says.get(name, "") for value in values) for name, values in asked.items())
+    return [NETWORK] if matches else []
 
 
 def _own_name(name: str, name_prefix: str) -> str:

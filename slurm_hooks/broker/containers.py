@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job's containers once they are made: found, listed, inspected, removed."""
+"""The job's containers once they are made: found, listed, watched, inspected, renamed, paused, removed."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
-from slurm_hooks.broker import answers, notes
+from slurm_hooks.broker import answers, filters, launch, notes
 from slurm_hooks.broker.peers import Asker
-from slurm_hooks.broker.relay import Upstream
-from slurm_hooks.errors import BadRequest
+from slurm_hooks.broker.relay import Answer, Upstream, message_of
+from slurm_hooks.broker.streams import Rewritten
 from slurm_hooks.knobs.process import LABEL_JOB
+
+RENAMING = asyncio.Lock()  # one at a time, so that notes and dockerd have the same name last
 
 
 def own(asker: Asker, reference: str) -> notes.Note:
@@ -26,18 +29,34 @@ def _sources(asker: Asker) -> dict[str, str]:
     return {path: source for note in notes.of(asker.job) for path, source in note.sources.items()}
 
 
+def _label(asker: Asker) -> str:
+    return f"{LABEL_JOB}={asker.job.key}"
+
+
 async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int, Any]:
-    """GET /containers/json: (status, the job's own containers). Raises BadRequest, NodeFault."""
-    try:
-        asked = json.loads(query.get("filters", "{}"))
-    except ValueError:
-        raise BadRequest("docker ps --filter", "not JSON") from None
-    filters = answers.filters_for(asker.job.key, asked, _prefix(asker), LABEL_JOB)
-    status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(filters)})
+    """GET /containers/json: (status, the job's own containers). Raises BadRequest, NotFound, NodeFault."""
+    wanted = filters.for_list(
+        filters.decoded(query.get("filters", "")), _label(asker), _prefix(asker), lambda name: own(asker, name).id
+    )
+    status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(wanted)})
     if status != 200:
         return status, said
     typed = {note.id: note.image for note in notes.of(asker.job)}
     return status, [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), _sources(asker))]
+
+
+async def watched(up: Upstream, asker: Asker, query: dict[str, str]) -> Answer:
+    """GET /events: dockerd's answer, whose lines are of the job's own containers. Raises BadRequest, NodeFault."""
+    wanted = filters.for_events(filters.decoded(query.get("filters", "")), _label(asker), _prefix(asker))
+    answer = await up.ask("GET", "/events", {**query, "filters": json.dumps(wanted)})
+    return Rewritten(answer, lambda line: answers.event(line, _prefix(asker)))
+
+
+async def measured(up: Upstream, asker: Asker, reference: str, query: dict[str, str]) -> Answer:
+    """GET /containers/{id}/stats: dockerd's answer with the job's own names. Raises NotFound, NodeFault."""
+    note = own(asker, reference)
+    answer = await up.ask("GET", f"/containers/{note.id}/stats", query)
+    return Rewritten(answer, lambda line: answers.stats(line, _prefix(asker)))
 
 
 async def inspected(up: Upstream, asker: Asker, reference: str, query: dict[str, str]) -> tuple[int, Any]:
@@ -53,7 +72,62 @@ async def removed(up: Upstream, asker: Asker, reference: str, *, force: str) -> 
     """DELETE /containers/{id}, with its anonymous volumes: (status, message). Raises NotFound, NodeFault."""
     note = own(asker, reference)
     query = {"v": "1", **({"force": force} if force else {})}
-    status, said = await up.value("DELETE", f"/containers/{note.id}", query)
-    if isinstance(said, dict) and "message" in said:
-        said = {"message": answers.message(said["message"], _prefix(asker))}
-    return status, said
+    return own_words(asker, *await up.value("DELETE", f"/containers/{note.id}", query))
+
+
+async def pruned(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int, Any]:
+    """POST /containers/prune, by ourselves: (status, what was removed). Raises BadRequest, Refused, NodeFault.
+
+    dockerd prunes for one at a time on the node and refuses a second one, which would tell a job of another.
+    """
+    asked = filters.decoded(query.get("filters", ""))
+    wanted = {"all": "1", "size": "1", "filters": json.dumps(filters.for_prune(asked, _label(asker)))}
+    status, there = await up.value("GET", "/containers/json", wanted)
+    if status != 200:
+        return own_words(asker, status, there)
+    gone, freed = [], 0
+    for container in there:
+        if filters.bears_all(container.get("Labels") or {}, asked.get("label!", [])):
+            continue
+        status, _ = await up.value("DELETE", f"/containers/{container['Id']}", {"v": "1"})
+        if status == 204:
+            gone.append(container["Id"])
+            freed += container.get("SizeRw") or 0
+    return 200, {"ContainersDeleted": gone or None, "SpaceReclaimed": freed}
+
+
+async def renamed(up: Upstream, asker: Asker, reference: str, wish: str) -> tuple[int, Any]:
+    """POST /containers/{id}/rename: (status, message). Raises HooksError.
+
+    dockerd decides whether the name is free, behind the job's own prefix; the note follows at once. A broker that
+    is killed between the two leaves it to the keeper.
+    """
+    job = asker.job
+    async with RENAMING:
+        note = own(asker, reference)
+        with launch.held(job):
+            path, name = f"/containers/{note.id}/rename", wish.lstrip("/")
+            status, said = await up.value("POST", path, {"name": _prefix(asker) + name})
+            if status == 204:
+                try:
+                    notes.rename(job, note, name)
+                except OSError:
+                    await up.value("POST", path, {"name": _prefix(asker) + note.name})
+                    raise
+    return own_words(asker, status, said)
+
+
+async def kept(up: Upstream, asker: Asker, reference: str, verb: str) -> tuple[int, Any]:
+    """POST /containers/{id}/pause or unpause, in a job that stays open meanwhile. Raises HooksError.
+
+    The Epilog's SIGKILL to what is being frozen, or thawed, must not meet it half way.
+    """
+    note = own(asker, reference)
+    with launch.held(asker.job):
+        return own_words(asker, *await up.value("POST", f"/containers/{note.id}/{verb}"))
+
+
+def own_words(asker: Asker, status: int, said: Any) -> tuple[int, Any]:
+    """dockerd's answer, an error in it with the job's own names."""
+    text = message_of(said)
+    return status, {"message": answers.message(text, _prefix(asker))} if text else said

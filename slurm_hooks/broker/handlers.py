@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from slurm_hooks.broker import containers, images, launch, node, pulls, relay, routes
+from slurm_hooks.broker import answers, containers, execs, filters, images, launch, node, pulls, relay, routes
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.broker.peers import Asker
@@ -92,8 +92,54 @@ async def _own(c: Connection, asker: Asker, match: routes.Match, request: Reques
     note = containers.own(asker, match.name)
     path = match.route.template.replace("{id}", note.id)
     c.waits()
-    answer = await up.ask(request.method, path, match.query)
-    await c.pass_on(answer)
+    await _pass(c, asker, await up.ask(request.method, path, match.query))
+
+
+async def _stats(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    c.waits()
+    await _pass(c, asker, await containers.measured(await _served(c, request), asker, match.name, match.query))
+
+
+async def _events(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    c.waits()
+    await _pass(c, asker, await containers.watched(await _served(c, request), asker, match.query))
+
+
+async def _pause(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    verb = match.route.template.rpartition("/")[2]
+    await c.reply_value(*await containers.kept(await _served(c, request), asker, match.name, verb))
+
+
+async def _restart(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    c.broker.settings()
+    await c.reply_value(*await launch.restart(up, asker, containers.own(asker, match.name), match.query))
+
+
+async def _rename(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    up = await _served(c, request)
+    await c.reply_value(*await containers.renamed(up, asker, match.name, match.query.get("name", "")))
+
+
+async def _prune(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_value(*await containers.pruned(await _served(c, request), asker, match.query))
+
+
+async def _networks(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await _served(c, request)
+    await c.reply_value(200, answers.networks(filters.decoded(match.query.get("filters", ""))))
+
+
+async def _network(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await _served(c, request)
+    if match.name not in (answers.NETWORK["Name"], answers.NETWORK["Id"]):
+        raise NotFound(f"network {match.name} not found")
+    await c.reply_value(200, answers.NETWORK)
+
+
+async def _volumes(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await _served(c, request)
+    await c.reply_value(200, {"Volumes": [], "Warnings": None})
 
 
 async def _attach(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -101,7 +147,7 @@ async def _attach(c: Connection, asker: Asker, match: routes.Match, request: Req
         raise BadRequest("docker attach", "needs `Upgrade: tcp`")
     up = await _served(c, request)
     note = containers.own(asker, match.name)
-    await c.pass_on(await up.ask("POST", f"/containers/{note.id}/attach", match.query, upgrade=True))
+    await _pass(c, asker, await up.ask("POST", f"/containers/{note.id}/attach", match.query, upgrade=True))
 
 
 async def _remove(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -111,18 +157,18 @@ async def _remove(c: Connection, asker: Asker, match: routes.Match, request: Req
 
 async def _exec_create(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     up = await _served(c, request)
-    await c.reply_value(*await launch.exec_create(up, asker, containers.own(asker, match.name), request.body))
+    await c.reply_value(*await execs.create(up, asker, containers.own(asker, match.name), request.body))
 
 
 async def _exec_start(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     up = await _served(c, request)
-    await c.pass_on(await launch.exec_start(up, asker, match.name, request.body, upgrade=request.upgrade))
+    await _pass(c, asker, await execs.start(up, asker, match.name, request.body, upgrade=request.upgrade))
 
 
 async def _exec_own(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     up = await _served(c, request)
-    await launch.owned_exec(up, asker, match.name)
-    await c.pass_on(await up.ask(request.method, request.path, match.query))
+    await execs.owner(up, asker, match.name)
+    await _pass(c, asker, await up.ask(request.method, request.path, match.query))
 
 
 async def _join(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -152,6 +198,15 @@ HANDLERS: dict[str, Handler] = {
     "create": _create,
     "start": _start,
     "own": _own,
+    "stats": _stats,
+    "events": _events,
+    "pause": _pause,
+    "restart": _restart,
+    "rename": _rename,
+    "prune": _prune,
+    "networks": _networks,
+    "network": _network,
+    "volumes": _volumes,
     "attach": _attach,
     "remove": _remove,
     "exec-create": _exec_create,
@@ -160,6 +215,18 @@ HANDLERS: dict[str, Handler] = {
     "join": _join,
     "usage": _usage,
 }
+
+
+async def _pass(c: Connection, asker: Asker, answer: relay.Answer) -> None:
+    """dockerd's answer as it comes; an error is read whole first, and told with the job's own names."""
+    if answer.status < 400:
+        await c.pass_on(answer)
+        return
+    try:
+        said = relay.json_of(await answer.whole())
+    finally:
+        answer.close()
+    await c.reply_value(*containers.own_words(asker, answer.status, said))
 
 
 async def _served(c: Connection, request: Request) -> relay.Upstream:

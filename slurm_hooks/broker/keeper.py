@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import cache, notes, staging
+from slurm_hooks.broker import cache, containers, notes, staging
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
@@ -92,17 +92,21 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
 
 
 async def _reconcile(up: Upstream) -> None:
-    """Drop the notes of containers that dockerd no longer has: they went while nobody watched."""
-    status, there = await up.value(
-        "GET", "/containers/json", {"all": "1", "filters": json.dumps({"label": [LABEL_JOB]})}
-    )
-    if status != 200:
-        return
-    ids = {container["Id"] for container in there}
-    for job in jobs.everyone():
-        for note in notes.of(job) if job.state == jobs.OPEN else ():
-            if note.id and note.id not in ids:
-                await _dropped(job.key, note.nonce)
+    """Notes of containers that went while nobody watched are dropped; one that was renamed gets its name."""
+    async with containers.RENAMING:
+        status, there = await up.value(
+            "GET", "/containers/json", {"all": "1", "filters": json.dumps({"label": [LABEL_JOB]})}
+        )
+        if status != 200:
+            return
+        names = {container["Id"]: (container.get("Names") or [""])[0] for container in there}
+        for job in jobs.everyone():
+            for note in notes.of(job) if job.state == jobs.OPEN else ():
+                name = names.get(note.id, "").partition(".")[2]
+                if note.id and note.id not in names:
+                    await _dropped(job.key, note.nonce)
+                elif note.id and name and name != note.name:
+                    notes.rename(job, note, name)
 
 
 async def _happened(event: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch itself: decision → note → stage → dockerd → read back. Create, start, exec.
+"""The launch itself: decision → note → stage → dockerd → read back. Create, start, restart.
 
 From decision to verified start the job is held by a shared flock, which the
 Epilog waits for; a job that is CLOSING launches nothing.
@@ -14,9 +14,8 @@ from typing import Any
 from slurm_hooks import cgroups, events, jobs, knobs, linux
 from slurm_hooks.broker import answers, images, model, notes, readback, rootfs, staging
 from slurm_hooks.broker.peers import Asker
-from slurm_hooks.broker.relay import Answer, Upstream, message_of
-from slurm_hooks.errors import Conflict, NodeFault, NotFound, Refused
-from slurm_hooks.knobs import execs
+from slurm_hooks.broker.relay import Upstream, message_of
+from slurm_hooks.errors import Conflict, NodeFault, Refused
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -35,6 +34,12 @@ def held(job: jobs.Job) -> Iterator[None]:
         yield
 
 
+def facts_of(asker: Asker, nonce: str) -> JobFacts:
+    """The asker as the knobs want it, for the container of a nonce."""
+    job = asker.job
+    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+
+
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
     """POST /containers/create: (status, JSON value). Raises HooksError."""
     job = asker.job
@@ -45,7 +50,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
                 "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
             )
         nonce = notes.new_nonce()
-        facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+        facts = facts_of(asker, nonce)
         wanted = model.decode(body, model.Create)
         found = await images.look(up, wanted.image or "")
         # Before the image is missed: a refused flag is told at once, and not after a pull.
@@ -113,6 +118,22 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
     return 204, None
 
 
+async def restart(up: Upstream, asker: Asker, note: notes.Note, query: dict[str, str]) -> tuple[int, Any]:
+    """POST /containers/{id}/restart as a stop and a start: (status, JSON value). Raises HooksError.
+
+    The stop's grace is the user's to choose, so the job is not held meanwhile: the Epilog would wait for it.
+    """
+    with held(asker.job):
+        _, inspected = await up.value("GET", f"/containers/{note.id}/json")
+    if ((inspected or {}).get("HostConfig") or {}).get("AutoRemove"):
+        raise Refused("docker restart", "a container of --rm is gone once it has stopped", "Run it without --rm.")
+    status, said = await up.value("POST", f"/containers/{note.id}/stop", query)
+    if status not in (204, 304):
+        return status, {"message": answers.message(message_of(said), answers.prefix(asker.job.id, asker.job.restart))}
+    status, said = await start(up, asker, note)
+    return (204, None) if status == 304 else (status, said)  # 304: somebody else has started it
+
+
 async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     job = asker.job
     asked = dict(note.asked)
@@ -127,8 +148,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
         wrong = readback.configured(inspected or {}, asked) if state else []
         events.record("start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")
         return wrong
-    facts = JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, note.nonce, job.figure)
-    if wrong := knobs.verify(seen, facts, asked):
+    if wrong := knobs.verify(seen, facts_of(asker, note.nonce), asked):
         return wrong
     missing = set(staged) - set(seen.staged)
     if missing:
@@ -146,34 +166,3 @@ def in_words(text: str, job: jobs.Job) -> str:
         f"docker run: the job has no room for a container's processes (limit {job.effective} with Slurm's own, "
         f"{used} processes now, each with its threads). End some, or ask the site for a larger limit. ({text})"
     )
-
-
-async def exec_create(up: Upstream, asker: Asker, note: notes.Note, body: bytes) -> tuple[int, Any]:
-    """POST /containers/{id}/exec: (status, JSON value). Raises HooksError."""
-    wanted: model.ExecCreate = model.decode(body, model.ExecCreate)
-    fields = execs.create(wanted, asker.uid, asker.gid)
-    with held(asker.job):
-        status, said = await up.value("POST", f"/containers/{note.id}/exec", body=fields)
-    if status == 201:
-        events.record(
-            "exec", job=asker.job.id, restart=asker.job.restart, container=note.name, command=(wanted.cmd or [""])[0]
-        )
-    return status, said
-
-
-async def exec_start(up: Upstream, asker: Asker, exec_id: str, body: bytes, *, upgrade: bool) -> Answer:
-    """POST /exec/{id}/start: dockerd's answer, a 101 where the client asked for one. Raises HooksError."""
-    wanted: model.ExecStart = model.decode(body, model.ExecStart)
-    await owned_exec(up, asker, exec_id)
-    if not wanted.detach and not upgrade:
-        raise Refused("docker exec", "an attached exec needs `Upgrade: tcp`", "Use a client of this decade.")
-    fields = execs.start(wanted)
-    with held(asker.job):
-        return await up.ask("POST", f"/exec/{exec_id}/start", body=fields, upgrade=upgrade)
-
-
-async def owned_exec(up: Upstream, asker: Asker, exec_id: str) -> None:
-    """An exec belongs to the job whose container it is in. Raises NotFound in moby's words."""
-    status, said = await up.value("GET", f"/exec/{exec_id}/json")
-    if status != 200 or said.get("ContainerID") not in {note.id for note in notes.of(asker.job) if note.id}:
-        raise NotFound(f"No such exec instance: {exec_id}")

@@ -60,6 +60,12 @@ def amend(job: jobs.Job, note: Note, **changes: Any) -> Note:
     return changed
 
 
+def rename(job: jobs.Job, note: Note, name: str) -> None:
+    """Write a note anew under another name, unless it was dropped meanwhile. Raises OSError."""
+    if os.path.exists(_path(job, note.nonce)):
+        amend(job, note, name=name)
+
+
 def drop(key: str, nonce: str) -> None:
     """Forget a container that dockerd no longer has."""
     try:

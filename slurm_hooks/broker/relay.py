@@ -37,14 +37,14 @@ class Answer:
     """dockerd's answer: its head, then its body as it comes. Close it."""
 
     def __init__(self, channel: Channel, client: h11.Connection) -> None:
-        self.channel, self._h11 = channel, client
+        self.channel, self.h11 = channel, client
         self.status = 0
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
 
     async def _event(self) -> Any:
-        while (event := self._h11.next_event()) is h11.NEED_DATA:
-            self._h11.receive_data(await self.channel.read())
+        while (event := self.h11.next_event()) is h11.NEED_DATA:
+            self.h11.receive_data(await self.channel.read())
         return event
 
     async def head(self) -> None:
@@ -68,7 +68,7 @@ class Answer:
 
     def early(self) -> bytes:
         """After a 101: what dockerd sent right behind it."""
-        return bytes(self._h11.trailing_data[0])
+        return bytes(self.h11.trailing_data[0])
 
     def close(self) -> None:
         """Give the connection up, in whatever state."""
@@ -132,10 +132,7 @@ class Upstream:
             data = await answer.whole()
         finally:
             answer.close()
-        try:
-            return answer.status, json.loads(data) if data else None
-        except ValueError:
-            return answer.status, {"message": data.decode("utf-8", "replace").strip()}
+        return answer.status, json_of(data)
 
 
 _LATER = "Try again, or tell the operators."
@@ -189,6 +186,14 @@ async def _copy(source: Channel, target: Channel) -> None:
             await target.write(data)
     with suppress(OSError):
         target.write_eof()
+
+
+def json_of(data: bytes) -> Any:
+    """A whole body's value; None where it is empty, a message where it is no JSON."""
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return {"message": data.decode("utf-8", "replace").strip()}
 
 
 def message_of(value: Any) -> str:

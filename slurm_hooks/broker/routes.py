@@ -23,6 +23,13 @@ NAME = "/?[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}"
 SIGNAL = "(SIG)?[A-Z0-9+-]{0,16}"
 KEYS = "[a-zA-Z0-9@\\[\\]\\\\^_,-]{0,64}"
 STREAMS = "stdin stdout stderr"
+# dockerd runs ps as root over the whole node with these words and keeps the lines whose PID is the container's. It
+# finds that column by counting words, so nothing that may hold a blank stands before it.
+_COLUMNS = (
+    "ppid|pgid|sid|uid|user|gid|group|pcpu|pmem|rss|vsz|sz|nlwp|stat|state|s|time|etime|etimes|tty|tname|nice|ni|pri|"
+    "cls|psr|start|lstart|stime|comm|ucmd|args|cmd|command"
+)
+PS_ARGS = f"-?(ef|eF|aux|axu|u)|-?(e|ax)?o ?pid(,({_COLUMNS}))*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class Route:
 
 
 def _route(method: str, template: str, handler: str, client: str, flags: str = "", **query: str) -> Route:
-    """`flags` are parameters that are true or false; Python's `_` stands for `-` in other names."""
-    values = dict.fromkeys(flags.split(), FLAG) | {name.replace("_", "-"): value for name, value in query.items()}
+    """`flags` are parameters that are true or false."""
+    values = dict.fromkeys(flags.split(), FLAG) | query
     return Route(method, template, handler, MappingProxyType(values), client)
 
 
@@ -68,6 +75,15 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/containers/{id}/json", "inspect", "docker inspect", "size"),
     _route("POST", "/containers/{id}/attach", "attach", "docker attach", f"stream logs {STREAMS}", detachKeys=KEYS),
     _route("POST", "/containers/{id}/wait", "own", "docker wait", condition="not-running|next-exit|removed"),
+    _route("POST", "/containers/{id}/restart", "restart", "docker restart", t=NUMBER, signal=SIGNAL),
+    _route("POST", "/containers/{id}/pause", "pause", "docker pause"),
+    _route("POST", "/containers/{id}/unpause", "pause", "docker unpause"),
+    _route("POST", "/containers/{id}/rename", "rename", "docker rename", name=NAME),
+    _route("GET", "/containers/{id}/top", "own", "docker top", ps_args=PS_ARGS),
+    _route("GET", "/containers/{id}/stats", "stats", "docker stats", "stream one-shot"),
+    _route("GET", "/containers/{id}/changes", "own", "docker diff"),
+    _route("POST", "/containers/prune", "prune", "docker container prune", filters=ANY),
+    _route("GET", "/events", "events", "docker events", since=SINCE, until=SINCE, filters=ANY),
     _route("POST", "/containers/{id}/resize", "own", "docker run -t", h=NUMBER, w=NUMBER),
     _route(
         "GET", "/containers/{id}/logs", "own", "docker logs", "follow stdout stderr timestamps details",
@@ -80,8 +96,11 @@ ROUTES: tuple[Route, ...] = (
     _route("POST", "/exec/{id}/start", "exec-start", "docker exec"),
     _route("POST", "/exec/{id}/resize", "exec-own", "docker exec -t", h=NUMBER, w=NUMBER),
     _route("GET", "/exec/{id}/json", "exec-own", "docker exec"),
+    # -- what a job has of networks and volumes: the network that is none, and none
+    _route("GET", "/networks", "networks", "docker network ls", filters=ANY),
+    _route("GET", "/networks/{id}", "network", "docker network inspect", "verbose", scope=ANY),
+    _route("GET", "/volumes", "volumes", "docker volume ls", filters=ANY),
     # -- what `docker inspect NAME` asks for after containers and images: there is none
-    _route("GET", "/networks/{id}", "absent", "docker inspect", "verbose", scope=ANY),
     _route("GET", "/volumes/{id}", "absent", "docker inspect"),
     _route("GET", "/plugins/{id}/json", "absent", "docker inspect"),
     # -- our own, beside Docker's
@@ -111,6 +130,7 @@ REFUSALS: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
         ("POST /containers/[^/]+/update", "docker update", "limits are set at the start", "Start another container."),
         ("[A-Z]+ /networks.*", "docker network", "a job's container has no network but its loopback", "Leave it out."),
         ("[A-Z]+ /volumes.*", "docker volume", "volumes are not offered in jobs", "Mount a directory: -v /path:/path."),
+        ("GET /system/df", "docker system df", "what lies on the node is the site's", "Use `docker ps -as`."),
         (
             "[A-Z]+ /(swarm|nodes|services|tasks|secrets|configs|plugins)(/.*)?", "docker swarm, service, plugin",
             "a job is no swarm", "Leave it out.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from slurm_hooks.broker.model import ExecCreate, ExecStart
-from slurm_hooks.errors import Refused
+from slurm_hooks.errors import BadRequest, Refused
 from slurm_hooks.knobs.contract import Row
 from slurm_hooks.knobs.process import working_directory
 
@@ -27,18 +27,17 @@ ROWS = (
     Row(f"{CREATE}.Cmd", "allow", "what runs inside"),
     Row(f"{CREATE}.Env", "allow", "as typed"),
     Row(f"{CREATE}.WorkingDir", "allow", "absolute, not in /proc, /sys or /dev"),
-    Row(f"{CREATE}.ConsoleSize", "drop", "a resize follows"),
     Row(f"{CREATE}.Detach", "drop", SAID_TWICE),
     Row(f"{CREATE}.Container", "drop", SAID_TWICE),
     Row(f"{START}.Detach", "allow", STREAMS),
     Row(f"{START}.Tty", "allow", STREAMS),
-    Row(f"{START}.ConsoleSize", "drop", "a resize follows"),
+    *(Row(f"{body}.ConsoleSize", "allow", "the terminal's first size") for body in (CREATE, START)),
 )
 OWNS = tuple(row.unit for row in ROWS)
 
 
 def create(wanted: ExecCreate, uid: int, gid: int) -> dict[str, Any]:
-    """The body of our own exec create. Raises Refused."""
+    """The body of our own exec create. Raises Refused, BadRequest."""
     own = f"{uid}:{gid}"
     if wanted.privileged:
         raise Refused("docker exec --privileged", "a job's container has no privilege over the node", "Leave it out.")
@@ -54,6 +53,7 @@ def create(wanted: ExecCreate, uid: int, gid: int) -> dict[str, Any]:
         "Cmd": wanted.cmd or [],
         "Env": wanted.env or [],
         "DetachKeys": wanted.detach_keys or "",
+        **_console(wanted.console_size),
     }
     if wanted.working_dir:
         fields["WorkingDir"] = working_directory(wanted.working_dir)
@@ -61,5 +61,14 @@ def create(wanted: ExecCreate, uid: int, gid: int) -> dict[str, Any]:
 
 
 def start(wanted: ExecStart) -> dict[str, Any]:
-    """The body of our own exec start."""
-    return {"Detach": bool(wanted.detach), "Tty": bool(wanted.tty)}
+    """The body of our own exec start. Raises BadRequest."""
+    return {"Detach": bool(wanted.detach), "Tty": bool(wanted.tty), **_console(wanted.console_size)}
+
+
+def _console(size: list[int] | None) -> dict[str, list[int]]:
+    """The terminal's first size, [height, width] in characters; [0, 0] is none."""
+    if not size or size == [0, 0]:
+        return {}
+    if len(size) != 2 or not all(0 <= number < 2**16 for number in size):
+        raise BadRequest("ConsoleSize", "not the height and width of a terminal")
+    return {"ConsoleSize": size}

@@ -28,9 +28,9 @@ def test_a_job_that_ends_by_itself_takes_its_containers_along(cluster: Cluster, 
 
 
 def test_a_paused_container_is_ended_too(cluster: Cluster, node: str) -> None:
-    job = cluster.sbatch("docker run -d img sleep 600; echo started; sleep 600")
+    job = cluster.sbatch("docker run -d --name frozen img sleep 600; docker pause frozen; echo started; sleep 600")
     job.wait_for_output("started")
-    cluster.docker(node, "pause $(docker -H unix:///run/slurm-hooks-docker/docker.sock ps -q)")
+    assert "Paused" in cluster.docker(node, "ps --filter label=slurm-hooks.job").out
     job.cancel()
     assert job.wait()["verdict"] == "clean"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job sees of dockerd's answers: its own names and paths; and filters that stay with its own containers."""
+"""What a job sees of dockerd's answers: its own names and paths."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from slurm_hooks.broker import answers
 PREFIX = answers.prefix(4711, 0)
 STAGE = "/run/slurm-hooks/stage/4711-0-0123abcd/ffff/0"
 SOURCES = {STAGE: "/home/ada/data"}
-MINE = "slurm-hooks.job=4711-0-0123abcd"
 
 
 def inspected(container: dict[str, Any]) -> dict[str, Any]:
     return answers.inspected(container, PREFIX, SOURCES)
-
-
-def filters(asked: Any) -> dict[str, list[str]]:
-    return answers.filters_for("4711-0-0123abcd", asked, PREFIX, "slurm-hooks.job")
 
 
 def test_names_of_two_jobs_and_of_two_starts_do_not_collide() -> None:
@@ -72,36 +67,34 @@ def test_dockerds_words_have_the_jobs_names() -> None:
     assert answers.message(text, PREFIX) == 'Conflict. The container name "/a" is already in use'
 
 
-@pytest.mark.parametrize("asked", [{}, None, [], "x", 1, {"label": []}, {"label": {}}, {"label": 1}, {"label": [1]}])
-def test_a_list_is_always_of_the_jobs_own(asked: Any) -> None:
-    assert filters(asked)["label"] == [MINE]
+def test_an_event_has_the_jobs_names_and_no_trace_of_ours() -> None:
+    line = {
+        "Type": "container",
+        "Action": "rename",
+        "Actor": {"ID": "c" * 64, "Attributes": {"name": f"{PREFIX}new", "oldName": f"/{PREFIX}old", "image": "img"}},
+    }
+    seen = answers.event(line, PREFIX)
+    assert seen["Actor"] == {"ID": "c" * 64, "Attributes": {"name": "new", "oldName": "/old", "image": "img"}}
+    assert PREFIX in json.dumps(line), "dockerd's own value is not changed"
 
 
-@pytest.mark.parametrize("label", [{"a=b": True}, ["a=b"]], ids=["of today", "of old"])
-def test_a_label_filter_is_added_to_ours(label: Any) -> None:
-    assert filters({"label": label}) == {"label": ["a=b", MINE]}
+def test_stats_have_the_jobs_name() -> None:
+    assert answers.stats({"name": f"/{PREFIX}c", "id": "c"}, PREFIX) == {"name": "/c", "id": "c"}
 
 
-def test_a_label_of_another_job_makes_an_empty_list_not_another_list() -> None:
-    # moby wants every label of the list on a container.
-    assert filters({"label": ["slurm-hooks.job=1-0-0"]})["label"] == ["slurm-hooks.job=1-0-0", MINE]
+@pytest.mark.parametrize("value", [None, [], {}, {"Actor": None}, {"Actor": {"Attributes": 1}}, {"name": 1}])
+def test_a_line_of_another_shape_is_passed(value: Any) -> None:
+    assert answers.event(value, PREFIX) == value
+    assert answers.stats(value, PREFIX) == value
 
 
-def test_a_value_that_is_switched_off_is_no_filter() -> None:
-    assert filters({"status": {"running": True, "exited": False}})["status"] == ["running"]
+@pytest.mark.parametrize("asked", [{}, {"name": ["none"]}, {"driver": ["null"]}, {"type": ["builtin"]}, {"id": ["00"]}])
+def test_a_job_has_the_network_that_is_none(asked: dict[str, list[str]]) -> None:
+    assert [network["Name"] for network in answers.networks(asked)] == ["none"]
 
 
-@pytest.mark.parametrize("name", ["^mine$", "^/mine$"])
-def test_an_anchored_name_is_anchored_behind_our_prefix(name: str) -> None:
-    import re
-
-    (expression,) = filters({"name": {name: True}})["name"]
-    assert re.search(expression, f"/{PREFIX}mine")
-    assert not re.search(expression, f"/{PREFIX}another-mine")
-
-
-def test_a_dot_of_our_prefix_is_a_dot() -> None:
-    import re
-
-    (expression,) = filters({"name": ["^c"]})["name"]
-    assert not re.search(expression, "/slurm-4711-0Xc")
+@pytest.mark.parametrize(
+    "asked", [{"name": ["host"]}, {"label": ["com.docker.compose.project=x"]}, {"type": ["custom"]}]
+)
+def test_another_network_is_not_found(asked: dict[str, list[str]]) -> None:
+    assert answers.networks(asked) == []

@@ -156,10 +156,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docker cp x c:/": ("PUT", "/containers/c/archive"),
     "docker export c": ("GET", "/containers/c/export"),
     "docker update c": ("POST", "/containers/c/update"),
-    "docker rename c d": ("POST", "/containers/c/rename"),
-    "docker pause c": ("POST", "/containers/c/pause"),
-    "docker container prune": ("POST", "/containers/prune"),
-    "docker network ls": ("GET", "/networks"),
+    "docker network prune": ("POST", "/networks/prune"),
     "docker network create n": ("POST", "/networks/create"),
     "docker volume create": ("POST", "/volumes/create"),
     "docker swarm init": ("POST", "/swarm/init"),
@@ -167,7 +164,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "docker plugin ls": ("GET", "/plugins"),
     "docker search img": ("GET", "/images/search"),
     "docker system df": ("GET", "/system/df"),
-    "docker events": ("GET", "/events"),
 }
 SITE_OF_PULLS = msgspec.convert(
     {"images": {"registries": ["reg.site:5000"], "allow": ["reg.site:5000/tools/*"]}}, Settings
