@@ -75,7 +75,7 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
             lost = ""
             answer = await up.ask("GET", "/events", {"filters": json.dumps(wanted)})
             try:
-                await _reconcile(up)  # after the subscription, so that nothing falls between
+                await reconcile(up)  # after the subscription, so that nothing falls between
                 rest = b""
                 async for part in answer.body():
                     *lines, rest = (rest + part).split(b"\n")
@@ -91,22 +91,23 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _reconcile(up: Upstream) -> None:
-    """Notes of containers that went while nobody watched are dropped; one that was renamed gets its name."""
+async def reconcile(up: Upstream) -> None:
+    """Notes of containers that went while nobody watched, or just now, are dropped; a renamed one gets its name."""
     async with containers.RENAMING:
+        # Notes first, then dockerd's list: the other way round a container that is made meanwhile would be missing.
+        noted = [(job, note) for job in jobs.everyone() if job.state == jobs.OPEN for note in notes.of(job) if note.id]
         status, there = await up.value(
             "GET", "/containers/json", {"all": "1", "filters": json.dumps({"label": [LABEL_JOB]})}
         )
         if status != 200:
             return
         names = {container["Id"]: (container.get("Names") or [""])[0] for container in there}
-        for job in jobs.everyone():
-            for note in notes.of(job) if job.state == jobs.OPEN else ():
-                name = names.get(note.id, "").partition(".")[2]
-                if note.id and note.id not in names:
-                    await _dropped(job.key, note.nonce)
-                elif note.id and name and name != note.name:
-                    notes.rename(job, note, name)
+        for job, note in noted:
+            name = names.get(note.id, "").partition(".")[2]
+            if note.id not in names:
+                await _dropped(job.key, note.nonce)
+            elif name and name != note.name:
+                notes.rename(job, note, name)
 
 
 async def _happened(event: dict[str, Any]) -> None:

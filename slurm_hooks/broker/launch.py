@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import answers, images, model, notes, readback, rootfs, staging
+from slurm_hooks.broker import answers, images, keeper, model, notes, readback, rootfs, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused
@@ -45,10 +45,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
     job = asker.job
     site = site.of_partition(job.partition)
     with held(job):
-        if len(notes.of(job)) >= site.container.number:
-            raise Conflict(
-                "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
-            )
+        await _make_room(up, site, job, wish)
         nonce = notes.new_nonce()
         facts = facts_of(asker, nonce)
         wanted = model.decode(body, model.Create)
@@ -83,6 +80,16 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
     return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
+
+
+async def _make_room(up: Upstream, site: Settings, job: jobs.Job, wish: str) -> None:
+    """A place and the name are free. Before it says no it asks dockerd, whose word of a removal may be under way."""
+    if len(notes.of(job)) >= site.container.number or (wish and notes.taken(job, wish)):
+        await keeper.reconcile(up)
+    if len(notes.of(job)) >= site.container.number:
+        raise Conflict(
+            "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
+        )
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:

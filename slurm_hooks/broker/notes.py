@@ -98,6 +98,11 @@ def find(job: jobs.Job, reference: str) -> Note:
     return beginning[0]
 
 
+def taken(job: jobs.Job, wish: str) -> bool:
+    """Has a container of the job that name?"""
+    return any(note.name == wish.lstrip("/") for note in of(job))
+
+
 def free_name(job: jobs.Job, wish: str, nonce: str) -> str:
     """The name for a new container. Raises Conflict in moby's words where the job has it already."""
     name = wish.lstrip("/") or f"c{nonce[:10]}"
