@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from slurm_hooks import config, linux
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
-from slurm_hooks.settings import ContainerLimits, Settings
+from slurm_hooks.settings import ContainerLimits, Images, Settings
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ def findings() -> Iterator[Finding]:
             f"the cgroup driver of the jobs' dockerd is {info.get('CgroupDriver')}, which places no container in a job",
             'Set "exec-opts": ["native.cgroupdriver=cgroupfs"] in its configuration.',
         )
+    if info.get("Driver") != "overlay2":
+        yield Finding(
+            "wrong",
+            f"the jobs' dockerd keeps images in {info.get('Driver')}, where their links cannot be followed",
+            'Set "storage-driver": "overlay2" and "features": {"containerd-snapshotter": false}; no container starts.',
+        )
+    yield from _images(settings.images)
     if not info.get("PidsLimit", True):
         yield Finding("wrong", "dockerd sees no pids controller", "Enable it in the kernel: fork bombs are not held.")
     if not any(option.startswith("name=seccomp") for option in info.get("SecurityOptions") or []):
@@ -124,6 +131,16 @@ def places(site: Settings) -> Iterator[Finding]:
         real = os.path.realpath(place)
         if real != place:
             yield Finding("wrong", f"{setting} names {place}, which leads to {real}: it holds nothing", f"Name {real}.")
+
+
+def _images(site: Images) -> Iterator[Finding]:
+    if site.registries and site.credentials:
+        yield Finding(
+            "weak", "what a user pulls with a password of their own, all jobs of the node may run",
+            "Where that is too much, set credentials = false in [images].",
+        )  # fmt: skip
+    if site.registries and not site.largest_gigabytes:
+        yield Finding("weak", "a pull may fill the disk of the node", "Set largest_gigabytes in [images].")
 
 
 def _sockets(docker_socket: str) -> Iterator[Finding]:

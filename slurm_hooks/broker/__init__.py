@@ -12,6 +12,10 @@ routes.py      every endpoint that is served, and words for those not     (pure 
 handlers.py    what is done with an admitted request
 model.py       the closed request models                                  (pure)
 launch.py      create, start, exec: decision → note → stage → dockerd → read back
+rootfs.py      where the image's links would lead a container's mounts
+images.py      the node's images as a job sees them
+pulls.py       docker pull and login: turns, credentials, a bound on the size
+cache.py       the images' bound on the disk
 notes.py       the broker's notes in a job's record
 staging.py     the helper that resolves bind sources as the user and stages them
 readback.py    what the kernel says of a started container

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slurm_hooks.broker.relay import Upstream
+from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import NodeFault, Refused
 from slurm_hooks.knobs.mounts import OF_DOCKERD
 
@@ -33,7 +33,9 @@ async def refuse_links(up: Upstream, container: str) -> None:
 
     Raises Refused; NodeFault where the layers cannot be looked at.
     """
-    _, made = await up.value("GET", f"/containers/{container}/json")
+    status, made = await up.value("GET", f"/containers/{container}/json")
+    if status != 200:
+        raise NodeFault("docker on this node", f"the container that was made cannot be looked at ({message_of(made)})")
     host, directory = made["HostConfig"], made["Config"].get("WorkingDir") or "/"
     binds = [mount["Target"] for mount in host.get("Mounts") or ()]
     others = [*(host.get("Tmpfs") or ()), *OF_DOCKERD]
