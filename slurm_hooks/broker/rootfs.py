@@ -67,14 +67,14 @@ def judge(trails: Mapping[str, list[str]], binds: Iterable[str]) -> None:
     """
     for target, places in trails.items():
         if led := next((place for place in places if _within(place, OWN)), ""):
-            raise Refused(f"a mount at {target}", f"links of the image lead it to {led}", ELSEWHERE)
+            raise Refused(f"a mount at {target}", f"the image leads it to {led}", ELSEWHERE)
         if places[-1] == "/":
-            raise Refused(f"a mount at {target}", "links of the image lead it to /", ELSEWHERE)
+            raise Refused(f"a mount at {target}", "the image leads it to /", ELSEWHERE)
     for bind in binds:
         lands = trails[bind][-1]
         for target, places in trails.items():
             if target != bind and any(_within(place, (lands,)) for place in places):
-                raise Refused(f"a mount at {target}", f"links of the image lead it to the mount at {bind}", ELSEWHERE)
+                raise Refused(f"a mount at {target}", f"the image leads it to the mount at {bind}", ELSEWHERE)
 
 
 def judge_directory(directory: str, places: list[str], binds: Iterable[str]) -> None:
@@ -86,7 +86,7 @@ def judge_directory(directory: str, places: list[str], binds: Iterable[str]) -> 
     """
     for place in places:
         if _within(place, OWN) or any(place.startswith(f"{bind}/") for bind in binds):
-            raise Refused(f"-w {directory}", f"links of the image lead it to {place}", "Name the place itself.")
+            raise Refused(f"-w {directory}", f"the image leads it to {place}", "Name the place itself.")
 
 
 def _within(place: str, tops: Iterable[str]) -> bool:

@@ -23,7 +23,8 @@ cp "$(readlink -f "$(command -v busybox)")" bin/busybox
 for program in sh echo cat true; do ln -s busybox bin/$program; done
 for link in {LINKS}; do ln -s "${{link#*:}}" "${{link%%:*}}"; done
 tar -c . >$d.tar; rm -r $d; into() {{ docker -H unix://{DOCKERD} import -c 'ENV PATH=/bin' "$@"; }}
-into $d.tar hostile; into -c 'WORKDIR /alias/bob/attack-made' $d.tar hostile-workdir; rm $d.tar"""
+into $d.tar hostile; into -c 'WORKDIR /alias/bob/attack-made' $d.tar hostile-workdir
+into -c 'VOLUME /dev/sub' $d.tar hostile-volume; rm $d.tar"""
 MINE = "mkdir -p $HOME/m; cd $HOME; echo mine > m/mine; "
 REFUSED = {
     "a file as /dev/null": "docker run --rm -v $PWD/m/mine:/work/null hostile true",
@@ -38,6 +39,7 @@ REFUSED = {
     "docker's own files": "docker run --rm -v $PWD/m:/etc2 hostile true",
     "a directory made as root": "docker run --rm -v /home:/data hostile-workdir true",
     "a directory made as root, by -w": "docker run --rm -v /home:/data -w /alias/bob/attack-made hostile true",
+    "a volume of the image's own": "docker run --rm hostile-volume true",
 }
 WELL = {
     "in /run": "docker run --rm -v $PWD/m:/var/run/sub hostile cat /run/sub/mine",
@@ -59,12 +61,12 @@ def done(cluster: Cluster) -> Iterator[dict[str, Done]]:
     found = cluster.srun_each(scripts | {"left": "docker ps -a"})
     yield found | {"before": Done(0, before, ""), "after": cluster.sh(cluster.node, LOOK)}
     cluster.must(cluster.node, "rm -rf /home/ann/m")
-    cluster.docker(cluster.node, "rmi hostile hostile-workdir")
+    cluster.docker(cluster.node, "rmi hostile hostile-workdir hostile-volume")
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_mount_led_elsewhere_is_refused_before_the_start(done: dict[str, Done], name: str) -> None:
-    assert "links of the image lead it to" in done[name].err, done[name]
+    assert "the image leads it to" in done[name].err, done[name]
 
 
 @pytest.mark.parametrize("name", WELL)
@@ -103,4 +105,4 @@ def test_a_link_that_the_container_made_itself_is_refused_at_the_next_start(clus
         "docker start -a again; docker start again"
     )
     assert "moved\n" in said.out, said
-    assert "links of the image lead it to /dev" in said.err, said
+    assert "the image leads it to /dev" in said.err, said
