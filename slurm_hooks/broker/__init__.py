@@ -23,5 +23,7 @@ containers.py  found, listed, inspected, removed
 answers.py     what a job sees of dockerd's answers: its own, by its names (pure)
 node.py        version, info, usage, join
 relay.py       one upstream connection a request; splice after a real 101
+orphans.py     what a broker that was killed in a launch has left
+upgrade.py     a new broker takes the socket
 keeper.py      what goes on beside requests: ended containers, tombstones, steps
 """

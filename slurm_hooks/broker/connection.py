@@ -38,6 +38,7 @@ class Broker(Protocol):
     turns: Turns
     pending: Counter[int]  # bytes of requests begun, by uid
     of_jobs: Counter[str]  # connections, by the job's key
+    leaving: bool  # another broker has the socket: no connection is kept for a next request
 
     def settings(self) -> Settings:
         """The site's configuration. Raises BadConfig."""
@@ -90,7 +91,8 @@ class Connection:
             await self._answer(request)
         finally:
             self.waits()
-        return self.intake.h11.our_state is h11.DONE and self.intake.h11.their_state is h11.DONE
+        done = self.intake.h11.our_state is h11.DONE and self.intake.h11.their_state is h11.DONE
+        return done and not self.broker.leaving
 
     def waits(self) -> None:
         """The request costs nothing more but waiting: the user's next one may begin."""

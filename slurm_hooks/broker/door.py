@@ -78,11 +78,19 @@ class Door:
 
     def close(self) -> None:
         """Take no more; who has said nothing yet has to come again."""
-        self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
+        if self._listener.fileno() >= 0:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
         self._sweeper.cancel()
         for connection in list(self._silent):
             self._drop(connection)
+
+    def shut(self) -> None:
+        """Take what is in the queue and no more, since new ones go to another broker; who is in may speak yet."""
+        self._loop.remove_reader(self._listener.fileno())
+        while self._accept():
+            pass
+        self._listener.close()
 
     def left(self, uid: int) -> None:
         """A connection that had entered is over."""
@@ -90,17 +98,18 @@ class Door:
         if not self.inside[uid]:
             del self.inside[uid]
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take a batch; is there perhaps more?"""
         now = time.monotonic()
         for _ in range(BATCH):
             try:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError:  # no descriptor is left: they wait in the kernel's queue meanwhile
                 self._loop.remove_reader(self._listener.fileno())
                 self._loop.call_later(FULL_SECONDS, self._again)
-                return
+                return False
             _, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             member = self._is_member(uid)
             most = CONNECTIONS_OF_A_USER if member else CONNECTIONS_OF_A_STRANGER
@@ -111,6 +120,7 @@ class Door:
             self.inside[uid] += 1
             self._silent[connection] = (now + FIRST_BYTE_SECONDS, uid)
             self._loop.add_reader(connection.fileno(), self._spoke, connection)
+        return True
 
     def _again(self) -> None:
         if self._listener.fileno() >= 0:

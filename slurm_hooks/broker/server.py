@@ -13,7 +13,7 @@ from collections import Counter
 from contextlib import suppress
 
 from slurm_hooks import config, events
-from slurm_hooks.broker import handlers, keeper, relay
+from slurm_hooks.broker import handlers, keeper, relay, upgrade
 from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.door import Door, listening
@@ -39,6 +39,7 @@ class Broker:
         self.turns = Turns()
         self.pending: Counter[int] = Counter()
         self.of_jobs: Counter[str] = Counter()
+        self.leaving = False
         self._inside: dict[asyncio.Task[None], Connection] = {}
 
     def door(self, listener: socket.socket) -> Door:
@@ -66,6 +67,16 @@ class Broker:
             door.left(uid)
 
         task.add_done_callback(over)
+
+    async def leave(self, door: Door) -> None:
+        """Serve what is open to its end; what is idle ends now."""
+        self.leaving = True
+        door.shut()
+        for task, connection in list(self._inside.items()):
+            if connection.idle:
+                task.cancel()
+        while door.inside:
+            await asyncio.sleep(1.0)
 
     async def _serve(self, connection: Connection) -> None:
         with suppress(ConnectionError):
@@ -102,7 +113,7 @@ class Broker:
 
 
 async def run(path: str = SOCKET) -> None:
-    """Serve until SIGTERM or SIGINT. Containers live on; attached clients end with us."""
+    """Serve until SIGTERM or SIGINT; containers live on, attached clients end with us. SIGHUP: see upgrade.py."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # systemd gives 1024, for programs that use select(2)
     broker = Broker()
@@ -111,18 +122,34 @@ async def run(path: str = SOCKET) -> None:
     except BadConfig as error:  # serve all the same: a user must read why containers are off
         events.record("config-broken", why=str(error))
         print(f"<3>slurm-hooks: {error}", file=sys.stderr)
-    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    stop, renew = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, renew.set)
     door = broker.door(listening(path))
     door.open()
     beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.settings))
     events.record("broker-start", pid=os.getpid())
-    _notify("READY=1")
+    _notify(f"MAINPID={os.getpid()}\nREADY=1")  # after an upgrade systemd still takes the old one for the main process
     print(f"slurm-hooks: the broker serves {path}", flush=True)
-    await stop.wait()
+    leaving = asyncio.create_task(_renewed(broker, door, beside, renew, path))
+    await asyncio.wait((asyncio.create_task(stop.wait()), leaving), return_when=asyncio.FIRST_COMPLETED)
     beside.cancel()
     door.close()
+
+
+async def _renewed(broker: Broker, door: Door, beside: asyncio.Task[None], renew: asyncio.Event, path: str) -> None:
+    """When another broker is asked for and has come, until the end of our last stream."""
+    while True:
+        await renew.wait()
+        renew.clear()
+        if await upgrade.taken_over(path):
+            break
+        events.record("upgrade-failed", why=f"no new broker took {path} in {upgrade.TAKEN_SECONDS:.0f} s")
+    beside.cancel()
+    events.record("broker-leaves", pid=os.getpid(), connections=door.inside.total())
+    await broker.leave(door)
 
 
 def _notify(state: str) -> None:
