@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import cache, containers, notes, staging
+from slurm_hooks.broker import cache, containers, notes, orphans, staging
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
@@ -36,6 +36,7 @@ async def run(
         group.create_task(_every(SWEEP_SECONDS, jobs.sweep))
         group.create_task(_every(HOLD_SECONDS, _hold_steps))
         group.create_task(_keep_images(upstream, settings))
+        group.create_task(orphans.run(upstream))
 
 
 async def _every(seconds: float, do: Callable[[], None]) -> None:
@@ -67,7 +68,7 @@ async def _keep_images(upstream: Callable[[], Awaitable[Upstream]], settings: Ca
 
 
 async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None]) -> None:
-    wanted = {"type": ["container"], "event": ["die", "oom", "destroy"], "label": [LABEL_JOB]}
+    wanted = {"type": ["container"], "event": ["create", "die", "oom", "destroy"], "label": [LABEL_JOB]}
     lost = ""
     while True:
         try:
@@ -80,7 +81,7 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
                 async for part in answer.body():
                     *lines, rest = (rest + part).split(b"\n")
                     for line in filter(None, lines):
-                        await _happened(json.loads(line))
+                        await _happened(up, json.loads(line))
             finally:
                 answer.close()
         except (OSError, ValueError, KeyError, HooksError) as error:
@@ -110,7 +111,7 @@ async def reconcile(up: Upstream) -> None:
                 notes.rename(job, note, name)
 
 
-async def _happened(event: dict[str, Any]) -> None:
+async def _happened(up: Upstream, event: dict[str, Any]) -> None:
     actor = event["Actor"]["Attributes"]
     key, nonce = actor[LABEL_JOB], actor.get(LABEL_NONCE, "")
     if not nonce.isalnum() or not os.path.isdir(jobs.directory(key)):
@@ -127,6 +128,10 @@ async def _happened(event: dict[str, Any]) -> None:
         )
     elif event["Action"] == "oom":
         events.record("oom", job=job.id, restart=job.restart, container=name)
+    elif event["Action"] == "create":
+        note = notes.at(job, nonce)
+        if note is not None and note.lost:
+            await orphans.remove(up, job, note)
     else:
         await _dropped(key, nonce)
 

@@ -53,7 +53,9 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")
         image = images.admitted(found, site, wanted.image or "")
-        note = notes.Note(nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now())
+        note = notes.Note(
+            nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now(), verified=False
+        )
         notes.begin(job, note)
         try:
             staged = await staging.stage(asker.pid, facts, decision.stages) if decision.stages else {}
@@ -61,9 +63,13 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
             new_body = decision.body(staged, image.volumes) | {"Image": image.id}
-            status, said = await up.value("POST", "/containers/create", {"name": name}, new_body)
         except BaseException:
             await _undo(job, note)
+            raise
+        try:
+            status, said = await up.value("POST", "/containers/create", {"name": name}, new_body)
+        except BaseException:
+            notes.lose(job, note)  # dockerd may have heard of it; the keeper finds out
             raise
         if status != 201:
             await _undo(job, note)
@@ -108,8 +114,13 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
     with held(job):
         if not note.asked.get("HostConfig.ReadonlyRootfs"):
             await rootfs.refuse_links(up, note.id)  # again: an earlier start may have put links into a writable root
+        before = note
+        if note.verified:  # of an earlier start
+            note = notes.amend(job, note, verified=False)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
+            if before.verified:  # it runs, and was read back when it was started
+                notes.amend(job, note, verified=True)
             return status, None
         if status != 204:
             text = in_words(answers.message(message_of(said), answers.prefix(job.id, job.restart)), job)
@@ -122,6 +133,8 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
             raise NodeFault(
                 "this container was ended", f"it was not confined as asked: {'; '.join(wrong)}", "Tell the operators."
             )
+        if notes.at(job, note.nonce):  # one of --rm that has ended already has none any more
+            notes.amend(job, note, verified=True)
     return 204, None
 
 

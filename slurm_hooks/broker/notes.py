@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker's notes in a job's record: one file a container, there before dockerd hears of it.
 
-    containers/<nonce>    {"id", "name", "image", "created", "sources", "asked"}
+    containers/<nonce>    {"id", "name", "image", "created", "sources", "asked", "lost", "verified"}
 
 Ownership of a container is a note in the asking job's record, nothing else.
 """
@@ -30,6 +30,8 @@ class Note:
     created: float = 0.0  # seconds since 1970
     sources: dict[str, str] = field(default_factory=dict)  # staged path → what the user typed
     asked: dict[str, Any] = field(default_factory=dict)  # fields that the read-back needs
+    lost: bool = False  # its create was broken off: whether dockerd has made it, nobody knows
+    verified: bool = True  # False from its create, or start, to the end of the read-back
 
 
 def new_nonce() -> str:
@@ -66,6 +68,15 @@ def rename(job: jobs.Job, note: Note, name: str) -> None:
         amend(job, note, name=name)
 
 
+def lose(job: jobs.Job, note: Note) -> None:
+    """Its create was broken off after dockerd may have heard of it: the note stays, and its name is free. Raises
+    OSError.
+
+    The Epilog looks for containers where there is a note, so it is dropped with the container only.
+    """
+    amend(job, note, name="", lost=True)
+
+
 def drop(key: str, nonce: str) -> None:
     """Forget a container that dockerd no longer has."""
     try:
@@ -84,6 +95,11 @@ def of(job: jobs.Job) -> list[Note]:
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda note: note.created)
+
+
+def at(job: jobs.Job, nonce: str) -> Note | None:
+    """The note of that nonce."""
+    return next((note for note in of(job) if note.nonce == nonce), None)
 
 
 def find(job: jobs.Job, reference: str) -> Note:
