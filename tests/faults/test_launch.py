@@ -96,3 +96,18 @@ def test_a_create_that_dockerd_broke_off_is_undone_too(cluster: Cluster, node: s
         cluster.must(node, f"grep -q '\"lost\": true' {note}")
     cluster.wait(node, f'[ -z "$({containers(cluster, job)})" ]', "the orphan's end")
     goes_on(cluster, job)
+
+
+def test_a_second_start_of_a_running_container_does_not_make_it_one_that_nobody_has_judged(
+    cluster: Cluster, node: str
+) -> None:
+    script = "docker run -d --name first img sleep 600; docker start first; docker start first; echo started"
+    job = cluster.sbatch(f"{script}; sleep 600")
+    job.wait_for_output("started")
+    cluster.service(node, "kill", "broker")
+    cluster.wait(node, "[ $(grep -c broker-start /var/log/slurm-hooks/events.jsonl) -ge 2 ]", "the next broker")
+    assert '"verified": true' in cluster.must(node, f"cat /run/slurm-hooks/jobs/{job.id}-*/containers/*")
+    cluster.must(node, "pgrep -u ann -fx 'sleep 600'")
+    assert not job.events("differs")
+    job.cancel()
+    assert job.wait()["verdict"] == "clean"
