@@ -47,7 +47,7 @@ shell: $(VENV)  ## a shell on the demo's controller, as ann (HOST=cn1 AS=root: o
 
 .PHONY: test test-unit test-compose test-uml
 test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
-	@tests/all.sh test-unit test-compose test-uml
+	@tests/all.sh test-unit -- test-compose test-uml
 
 test-unit: $(VENV)  ## what needs no cluster
 	tests/labs/host.sh
