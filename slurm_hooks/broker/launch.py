@@ -53,6 +53,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")
         image = images.admitted(found, site, wanted.image or "")
+        _bounded(site, job)  # again: others may have begun while dockerd was asked, and from here on none can
         note = notes.Note(
             nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now(), verified=False
         )
@@ -92,6 +93,11 @@ async def _make_room(up: Upstream, site: Settings, job: jobs.Job, wish: str) -> 
     """A place and the name are free. Before it says no it asks dockerd, whose word of a removal may be under way."""
     if len(notes.of(job)) >= site.container.number or (wish and notes.taken(job, wish)):
         await keeper.reconcile(up)
+    _bounded(site, job)
+
+
+def _bounded(site: Settings, job: jobs.Job) -> None:
+    """Raises Conflict where the job has all the containers that it may have."""
     if len(notes.of(job)) >= site.container.number:
         raise Conflict(
             "docker run", f"this job has {site.container.number} containers already", "Remove some: docker rm."
