@@ -148,6 +148,9 @@ def own_site(cluster: Cluster) -> Iterator[dict[str, Done]]:
                 }
             ),
             "greeting": cluster.srun("true"),
+            "at once": cluster.srun(
+                "for i in 1 2 3 4 5 6; do docker create img & done; wait; docker ps -aq | wc -l", options="-p small"
+            ),
             "small": cluster.srun(
                 f"{limit.format('')}; {limit.format('--pids-limit 51')}; "
                 "for i in 1 2 3 4; do docker run --rm -v /home/ann:/x img echo one after another; done; "
@@ -191,3 +194,9 @@ def test_a_partitions_words_hold_for_its_jobs(own_site: dict[str, Done]) -> None
     assert "--pids-limit 51: a container may have 50 processes here" in done.err
     assert done.err.count("this job has 1 containers already") == 1  # the last one's: the others were removed before
     assert done.out.count("one after another") == 4
+
+
+def test_the_number_of_containers_holds_for_requests_at_once(own_site: dict[str, Done]) -> None:
+    done = own_site["at once"]
+    assert done.out.splitlines()[-1] == "1", done
+    assert done.err.count("this job has 1 containers already") == 5
