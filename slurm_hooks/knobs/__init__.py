@@ -63,11 +63,8 @@ NOT_OFFERED = "not offered in a job's container"
 
 
 def rows(name: str) -> tuple[Row, ...]:
-    """A knob's lines of the policy; one that declares none passes what it owns, its form checked."""
-    knob = KNOBS[name]
-    plain = tuple(Row(unit, "allow", (knob.__doc__ or "").partition("\n")[0].rstrip(".")) for unit in knob.OWNS)
-    declared: tuple[Row, ...] = getattr(knob, "ROWS", plain)
-    return declared
+    """A knob's lines of the policy."""
+    return KNOBS[name].ROWS
 
 
 DENIED = {row.unit: row for name in KNOBS for row in rows(name) if row.action == "deny" and row.unit in OWNERS}

@@ -122,6 +122,10 @@ class Knob(Protocol):
     """A module of knobs/."""
 
     @property
+    def ROWS(self) -> tuple[Row, ...]:
+        """Its lines of the policy, a constant of the module."""
+
+    @property
     def OWNS(self) -> tuple[str, ...]:
         """Unit names, a constant of the module."""
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Units, nothing_to_see
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see
 from slurm_hooks.settings import Settings
 
-OWNS = ("Image",)
+ROWS = (Row("Image", "allow", "of a repository that the site lets jobs run (images.allow), made from its id"),)
+OWNS = tuple(row.unit for row in ROWS)
 # What the docker CLI and moby (distribution/reference) make of a name; a host alone may have capitals.
 HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 DOMAIN = re.compile(rf"{HOST}(?:\.{HOST})*(?::[0-9]{{1,5}})?")
