@@ -18,7 +18,7 @@ from tests.labs.base import Done
 LINKS = """work:/dev up:../../dev chain:link link:data/l data/l:/dev back:/proc/../data root:/ alias:/data etc2:/etc
 bin2:usr/bin2 var/run:/run""".replace("\n", " ")
 IMAGE = f"""set -e; d=$(mktemp -d /tmp/hostile.XXXXXX); chmod 755 $d; cd $d; mkdir -p bin data usr/bin2 var run
-chmod 777 data
+chmod 777 data; mkdir -m 700 closed; chown 5 closed
 cp "$(readlink -f "$(command -v busybox)")" bin/busybox
 for program in sh echo cat true; do ln -s busybox bin/$program; done
 for link in {LINKS}; do ln -s "${{link#*:}}" "${{link%%:*}}"; done
@@ -44,6 +44,7 @@ REFUSED = {
 WELL = {
     "in /run": "docker run --rm -v $PWD/m:/var/run/sub hostile cat /run/sub/mine",
     "behind a link": "docker run --rm -v $PWD/m:/bin2/m hostile cat /usr/bin2/m/mine",
+    "in a directory that its owner alone may search": "docker run --rm -v $PWD/m:/closed/m hostile echo mine",
     "beside": "docker run --rm -v $PWD/m:/data hostile cat /alias/mine",
 }
 LOOK = "ls -d /home/bob/attack-made; find /home/ann -user root; true"
