@@ -98,11 +98,12 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/exec/{id}/json", "exec-own", "docker exec"),
     # -- what a job has of networks and volumes: the network that is none, and none
     _route("GET", "/networks", "networks", "docker network ls", filters=ANY),
-    _route("GET", "/networks/{id}", "network", "docker network inspect", "verbose", scope=ANY),
+    _route("GET", "/networks/{image}", "network", "docker network inspect", "verbose", scope=ANY),
     _route("GET", "/volumes", "volumes", "docker volume ls", filters=ANY),
-    # -- what `docker inspect NAME` asks for after containers and images: there is none
-    _route("GET", "/volumes/{id}", "absent", "docker inspect"),
-    _route("GET", "/plugins/{id}/json", "absent", "docker inspect"),
+    # -- what `docker inspect NAME` asks for before images, and after them: there is none, and it may look on
+    _route("GET", "/containers/{image}/json", "absent", "docker inspect", "size"),
+    _route("GET", "/volumes/{image}", "absent", "docker inspect"),
+    _route("GET", "/plugins/{image}/json", "absent", "docker inspect"),
     # -- our own, beside Docker's
     _route("POST", "/slurm-hooks/join", "join", "the TaskProlog"),
     _route("GET", "/slurm-hooks/usage", "usage", "slurm-hooks"),

@@ -107,6 +107,8 @@ COMMANDS = {
     "network ls": ("docker network ls --format '{{.Name}} {{.Driver}}'", "none null\n"),
     "network inspect": ("docker network inspect -f '{{.Driver}}' none", "null\n"),
     "volume ls": ("docker volume ls -q; echo none", "none\n"),
+    "inspect of an image": ("docker inspect -f '{{index .RepoTags 0}}' img:latest", "img:latest\n"),
+    "inspect of an image that is not there": ("docker inspect reg/no:tag 2>&1", "No such object: reg/no:tag"),
     "inspect of what is not there": ("docker inspect nothing 2>&1", "No such object: nothing"),
 }
 REFUSED = {

@@ -24,6 +24,7 @@ SOURCES = (
     "slurm_hooks",
     "tests/labs/compose",
     "tests/labs/slurm",
+    "tests/labs/tree",
     "tests/labs/image.sh",
     "tests/labs/slurm-hooks.toml",
     "docker-compose.slurm.yml",

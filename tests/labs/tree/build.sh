@@ -8,7 +8,7 @@ set -eu
 
 here=$(dirname "$(readlink -f "$0")")
 cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
-hash=$(cat "$here/build.sh" "$here/packages" | sha256sum | cut -c1-12)
+hash=$(cat "$here/build.sh" "$here/clients.sh" "$here/packages" | sha256sum | cut -c1-12)
 tar=$cache/tree-$hash.tar
 
 mkdir -p "$cache"
@@ -18,13 +18,16 @@ if [ -e "$tar" ]; then
     echo "$tar"
     exit
 fi
-trap 'rm -f "$tar.part"' EXIT
+clients=$(mktemp -d "$cache/clients.XXXXXX")
+trap 'rm -rf "$tar.part" "$clients"' EXIT
 
 # The machine's own mirror, which it is known to reach.
 # shellcheck disable=SC2016 # apt's variable
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
 packages=$(grep -o '^[^#]*' "$here/packages" | tr '\n' ' ')
 echo "tree: building $tar from ${mirror:=http://deb.debian.org/debian}" >&2
+
+"$here/clients.sh" "$mirror" "$clients"
 
 # The machine-id stays empty: systemd then takes no boot for the first one, and so applies no presets.
 # shellcheck disable=SC2016 # the hooks' $1 is the root tree, set by mmdebstrap
@@ -35,6 +38,7 @@ mmdebstrap --mode=root --variant=minbase --format=tar --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/share/fonts/*' \
     --skip=cleanup/reproducible/machine-id \
     --essential-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
     --customize-hook='chroot "$1" systemctl --quiet disable docker.service docker.socket containerd.service \
@@ -42,6 +46,9 @@ mmdebstrap --mode=root --variant=minbase --format=tar --include="$packages" \
         dpkg-db-backup.timer fstrim.timer docker-registry.service' \
     --customize-hook='chroot "$1" useradd --uid 1001 --shell /bin/bash --no-create-home ann' \
     --customize-hook='chroot "$1" useradd --uid 1002 --shell /bin/bash --no-create-home bob' \
+    --customize-hook='rm -rf "$1"/usr/lib/python3/dist-packages/networkx/*/tests \
+        "$1"/usr/lib/python3/dist-packages/networkx/*/*/tests' \
+    --customize-hook="copy-in $clients/docker-clients /opt" \
     --customize-hook=': >"$1/etc/machine-id"' \
     trixie "$tar.part" "$mirror" >&2
 
