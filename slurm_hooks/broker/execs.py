@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker exec: created and started as the job's user, read back from the kernel before its streams are handed over."""
+"""docker exec: created and started as the job's user, read back from the kernel before its streams are joined."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from slurm_hooks import events, knobs, linux
@@ -34,8 +35,8 @@ async def create(up: Upstream, asker: Asker, note: notes.Note, body: bytes) -> t
 async def start(up: Upstream, asker: Asker, exec_id: str, body: bytes, *, upgrade: bool) -> Answer:
     """POST /exec/{id}/start: dockerd's answer, a 101 where the client asked for one. Close it. Raises HooksError.
 
-    dockerd sends its 101 before the process is there. The client gets it when the process was read back, so no
-    byte reaches one that is not confined.
+    dockerd sends its 101 before the process is there, and so do we: docker-py loses what comes in one piece with it.
+    The streams are joined when the process was read back, so no byte of the client's reaches one that is not confined.
     """
     wanted: model.ExecStart = model.decode(body, model.ExecStart)
     note = await owner(up, asker, exec_id)
@@ -44,13 +45,30 @@ async def start(up: Upstream, asker: Asker, exec_id: str, body: bytes, *, upgrad
     fields = policy.start(wanted)
     with held(asker.job):
         answer = await up.ask("POST", f"/exec/{exec_id}/start", body=fields, upgrade=upgrade)
+        if answer.status == 101:
+            return _Attached(answer, lambda: _read_back(up, asker, note, exec_id))
         try:
-            if answer.status in (101, 200):
+            if answer.status == 200:
                 await _read_back(up, asker, note, exec_id)
         except BaseException:
             answer.close()
             raise
     return answer
+
+
+class _Attached(Answer):
+    """A 101 whose streams are joined after the read-back."""
+
+    def __init__(self, answer: Answer, read_back: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(answer.reader, answer.writer, answer.h11)
+        self.status, self.reason, self.headers = answer.status, answer.reason, answer.headers
+        self._read_back = read_back
+
+    async def proved(self) -> None:
+        try:
+            await self._read_back()
+        except NodeFault as error:  # the client has its 101: nothing can be told any more but the end
+            raise ConnectionAbortedError(str(error)) from None
 
 
 async def owner(up: Upstream, asker: Asker, exec_id: str) -> notes.Note:

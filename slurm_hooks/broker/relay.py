@@ -66,6 +66,9 @@ class Answer:
         """The body at once."""
         return b"".join([part async for part in self.body()])
 
+    async def proved(self) -> None:
+        """After a 101 was passed on, before any byte is: what must be waited for. Here nothing."""
+
     def early(self) -> bytes:
         """After a 101: what dockerd sent right behind it."""
         return bytes(self.h11.trailing_data[0])
@@ -166,6 +169,7 @@ async def splice(client: Channel, answer: Answer, early: bytes) -> None:
     A client that has left altogether ends it too, also where its container says nothing for a week, and one
     that does not leave after the container's end is left.
     """
+    await answer.proved()
     await answer.channel.write(early)
     await client.write(answer.early())
     inward = asyncio.create_task(_copy(client, answer.channel))

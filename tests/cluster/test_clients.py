@@ -79,8 +79,9 @@ c.rename("pie"); c.reload()
 said["name"] = c.name
 c.restart(timeout=0)
 said["list"] = [x.name for x in client.containers.list(filters={"name": "pi", "status": "running"})]
-said["exec"] = c.exec_run(["sh", "-c", "echo out; echo err >&2"], demux=True)
-said["exec"] = [part.decode() for part in said["exec"].output]
+# It loses what comes in one piece with the 101, so the 101 must not wait for the process.
+said["exec"] = [c.exec_run(["sh", "-c", "echo out; echo err >&2"], demux=True).output for _ in range(10)]
+said["exec"] = said["exec"] == [(b"out\\n", b"err\\n")] * 10
 said["diff"] = c.diff()
 c.kill(); said["wait"] = c.wait()["StatusCode"]
 said["logs"] = c.logs().decode()
@@ -113,7 +114,7 @@ def test_docker_py_of_every_day(cluster: Cluster, node: str) -> None:
         "stream": "/py",
         "name": "pie",
         "list": ["pie"],
-        "exec": ["out\n", "err\n"],
+        "exec": True,
         "diff": said["diff"],
         "wait": 137,
         "logs": "one\none\n",

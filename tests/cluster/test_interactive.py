@@ -58,7 +58,7 @@ t.type("exit 3\\n"); print(t.status())""",
         "3\n",
     ),
     "its size follows the terminal's": (
-        """t = Terminal(*RUN, "img", "sh", "-c", "trap 'stty size' WINCH; echo on; cat")
+        """t = Terminal(*RUN, "img", "sh", "-c", "echo on; while read x; do stty size; done")
 t.wait("on"); t.size(40, 111)
 for go in range(50):
     if "40 111" in t.seen: break
