@@ -60,7 +60,7 @@ class _Attached(Answer):
     """A 101 whose streams are joined after the read-back."""
 
     def __init__(self, answer: Answer, read_back: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(answer.reader, answer.writer, answer.h11)
+        super().__init__(answer.channel, answer.h11)
         self.status, self.reason, self.headers = answer.status, answer.reason, answer.headers
         self._read_back = read_back
 
