@@ -92,10 +92,6 @@ try:
     client.containers.get("nothing")
 except docker.errors.NotFound as error:
     said["missing"] = error.explanation
-try:
-    docker.DockerClient(base_url=os.environ["DOCKER_HOST"], version="1.11").ping()
-except docker.errors.DockerException as error:
-    said["old"] = str(error)
 print("SAID", json.dumps(said))
 """
 
@@ -105,7 +101,6 @@ def test_docker_py_of_every_day(cluster: Cluster, node: str) -> None:
     lines = [line for line in done.out.splitlines() if line.startswith("SAID ")]
     assert lines, done
     said: dict[str, Any] = json.loads(lines[0].removeprefix("SAID "))
-    old = said.pop("old", "")
     assert said == {
         "toil": "toil\n",
         "events": ["py"],
@@ -123,7 +118,6 @@ def test_docker_py_of_every_day(cluster: Cluster, node: str) -> None:
         "volumes": [],
         "missing": "No such container: nothing",
     }
-    assert "1.11" in old, "docker-py itself or the broker says that it is too old"
 
 
 COMPOSE = """services:
