@@ -57,7 +57,19 @@ test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine'
 	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere"
+
+.PHONY: nightly
+nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long
+	tests/all.sh test-unit test-compose nightly-uml abuse fuzz mutants
+
+.PHONY: nightly-uml
+nightly-uml: $(VENV)
 	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml
+
+.PHONY: abuse
+abuse: $(VENV)  ## floods, slow clients, endless output from one job; how another one fares (LAB=uml)
+	$(PYTHON) -m tests.abuse --lab $(or $(LAB),compose)
 
 .PHONY: faults
 faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)

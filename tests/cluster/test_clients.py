@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(400)]
 # Of the labs' tree (tests/labs/tree/clients.sh); 26.1 is the node's own.
 CLIS = {"20.10": "/opt/docker-clients/bookworm/docker", "26.1": "docker", "28.5": "/opt/docker-clients/sid/docker"}
 SCRIPT = r"""

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(300)]
 # A `Terminal` runs a command on a pty of its own, as a person's terminal would. In each script below.
 TERMINAL = r"""
 import fcntl, os, pty, re, select, signal, struct, subprocess, sys, termios, time

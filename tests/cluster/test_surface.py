@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.slurm import Cluster, Job
 from tests.labs.base import Done
 
-pytestmark = pytest.mark.timeout(400)  # fifty commands in one job, on a busy machine
+pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(400)]  # fifty commands in one job, on a busy machine
 RUN = "docker run -d --name"
 PS = "docker ps -a --format '<{{.Names}}>'"
 WAIT = "for try in $(seq 100); do"
