@@ -68,8 +68,8 @@ nightly-uml: $(VENV)
 	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml
 
 .PHONY: abuse
-abuse: $(VENV)  ## floods, slow clients, endless output from one job; how another one fares (LAB=uml)
-	$(PYTHON) -m tests.abuse --lab $(or $(LAB),compose)
+abuse: $(VENV)  ## a job's loads on the broker, and another job's docker run beside them (LAB=uml); build/abuse.json
+	@$(PYTHON) -m tests.abuse --lab $(or $(LAB),compose)
 
 .PHONY: faults
 faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)
