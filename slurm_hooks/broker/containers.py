@@ -72,7 +72,7 @@ async def removed(up: Upstream, asker: Asker, reference: str, *, force: str) -> 
     """DELETE /containers/{id}, with its anonymous volumes: (status, message). Raises NotFound, NodeFault."""
     note = own(asker, reference)
     query = {"v": "1", **({"force": force} if force else {})}
-    return own_words(asker, *await up.value("DELETE", f"/containers/{note.id}", query))
+    return own_words(asker, *await up.value("DELETE", f"/containers/{note.id}", query), note.id, reference)
 
 
 async def pruned(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int, Any]:
@@ -114,7 +114,7 @@ async def renamed(up: Upstream, asker: Asker, reference: str, wish: str) -> tupl
                 except OSError:
                     await up.value("POST", path, {"name": _prefix(asker) + note.name})
                     raise
-    return own_words(asker, status, said)
+    return own_words(asker, status, said, note.id, reference)
 
 
 async def kept(up: Upstream, asker: Asker, reference: str, verb: str) -> tuple[int, Any]:
@@ -124,10 +124,10 @@ async def kept(up: Upstream, asker: Asker, reference: str, verb: str) -> tuple[i
     """
     note = own(asker, reference)
     with launch.held(asker.job):
-        return own_words(asker, *await up.value("POST", f"/containers/{note.id}/{verb}"))
+        return own_words(asker, *await up.value("POST", f"/containers/{note.id}/{verb}"), note.id, reference)
 
 
-def own_words(asker: Asker, status: int, said: Any) -> tuple[int, Any]:
-    """dockerd's answer, an error in it with the job's own names."""
-    text = message_of(said)
-    return status, {"message": answers.message(text, _prefix(asker))} if text else said
+def own_words(asker: Asker, status: int, said: Any, id_: str = "", typed: str = "") -> tuple[int, Any]:
+    """dockerd's answer, an error in it with the job's own names; a container's id is what the client has `typed`."""
+    text = answers.message(message_of(said), _prefix(asker))
+    return status, {"message": text.replace(id_, typed) if id_ else text} if text else said

@@ -92,7 +92,7 @@ async def _own(c: Connection, asker: Asker, match: routes.Match, request: Reques
     note = containers.own(asker, match.name)
     path = match.route.template.replace("{id}", note.id)
     c.waits()
-    await _pass(c, asker, await up.ask(request.method, path, match.query))
+    await _pass(c, asker, await up.ask(request.method, path, match.query), note.id, match.name)
 
 
 async def _stats(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -147,7 +147,9 @@ async def _attach(c: Connection, asker: Asker, match: routes.Match, request: Req
         raise BadRequest("docker attach", "needs `Upgrade: tcp`")
     up = await _served(c, request)
     note = containers.own(asker, match.name)
-    await _pass(c, asker, await up.ask("POST", f"/containers/{note.id}/attach", match.query, upgrade=True))
+    await _pass(
+        c, asker, await up.ask("POST", f"/containers/{note.id}/attach", match.query, upgrade=True), note.id, match.name
+    )
 
 
 async def _remove(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -217,7 +219,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-async def _pass(c: Connection, asker: Asker, answer: relay.Answer) -> None:
+async def _pass(c: Connection, asker: Asker, answer: relay.Answer, id_: str = "", typed: str = "") -> None:
     """dockerd's answer as it comes; an error is read whole first, and told with the job's own names."""
     if answer.status < 400:
         await c.pass_on(answer)
@@ -226,7 +228,7 @@ async def _pass(c: Connection, asker: Asker, answer: relay.Answer) -> None:
         said = relay.json_of(await answer.whole())
     finally:
         answer.close()
-    await c.reply_value(*containers.own_words(asker, answer.status, said))
+    await c.reply_value(*containers.own_words(asker, answer.status, said, id_, typed))
 
 
 async def _served(c: Connection, request: Request) -> relay.Upstream:
