@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loads, each a small program that runs in bob's job until it is cancelled, and the measuring beside it.
 
-A lab's node may have one processor, which any program that computes shares with its neighbours. So the yardstick is
-bob's job at an endless loop that does nothing to us ("spins"); whatever the broker makes of a load comes on top.
+Each load is put on the broker, and the same on dockerd itself, which bob may use while it is measured. A lab has few
+processors, which any program that computes shares with its neighbours: beside the idle node there is a second
+yardstick, bob's job at an endless loop that does nothing to anybody ("spins").
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import asdict, dataclass
 from tests.cluster.slurm import Cluster
 
 HEAD = """import os, socket, time
-SOCKET = "/run/slurm-hooks/docker.sock"
+SOCKET = "{socket}"
+FLAGS = {flags}
 def connected():
     one = socket.socket(socket.AF_UNIX)
     one.connect(SOCKET)
@@ -41,7 +43,7 @@ time.sleep(9999)""",
 while True:
     for number, one in enumerate(held):
         try:
-            one.sendall(b"GET /volumes HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n")
+            one.sendall(b"GET /images/img/history HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n")
         except OSError: held[number] = connected()
     for number, one in enumerate(held):
         try:
@@ -52,17 +54,12 @@ while True:
 while True:
     one.sendall(b"GET /_ping HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n"); one.recv(65536)""",
     "a container that prints, an attach that never reads": """import subprocess
-held = subprocess.Popen(["docker", "run", "--rm", "img", "sh", "-c", "while :; do echo " + "x" * 4000 + "; done"],
-    stdout=subprocess.PIPE)
+printing = ["img", "sh", "-c", "while :; do echo " + "x" * 4000 + "; done"]
+held = subprocess.Popen(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *printing], stdout=subprocess.PIPE)
 time.sleep(9999)""",
 }
-ON_US = [name for name in LOADS if name not in ("spins", "sleeps")]
-# Loads that wait rather than compute: their yardstick is an idle job.
-WAITING = (
-    "2,000 connections, silent",
-    "1,000 half-sent requests",
-    "a container that prints, an attach that never reads",
-)
+YARDSTICKS = ("sleeps", "spins")
+WAITING = ("2,000 connections, silent", "1,000 half-sent requests")  # loads that wait rather than compute
 MEASURE = """import subprocess, time
 for _ in range({rounds}):
     begun = time.monotonic()
@@ -70,6 +67,7 @@ for _ in range({rounds}):
     print("TOOK", status, time.monotonic() - begun, flush=True)
 """
 MOST_MEMORY = 64 * 1024  # KiB
+BROKER = "/run/slurm-hooks/docker.sock"
 
 
 @dataclass
@@ -77,6 +75,7 @@ class Beside:
     """What was seen beside a load."""
 
     load: str
+    on: str  # broker, dockerd
     seconds: float  # median of `docker run --rm img true` in another job
     failed: int
     memory: int  # KiB, the broker's peak since it started
@@ -97,10 +96,12 @@ def descriptors(cluster: Cluster) -> int:
 
 
 @contextmanager
-def loaded(cluster: Cluster, name: str) -> Iterator[None]:
-    """Bob's job under way with a load."""
+def loaded(cluster: Cluster, name: str, door: str = "") -> Iterator[None]:
+    """Bob's job under way with a load on the broker, or on dockerd through an open door."""
     cluster.must(cluster.node, "rm -f /home/bob/loaded")  # of the load before
-    program = f"ulimit -n $(ulimit -Hn)\n/usr/bin/python3 -I - <<'END'\n{HEAD}{LOADS[name]}\nEND"
+    head = HEAD.replace("{socket}", door.removeprefix("unix://") or BROKER)
+    head = head.replace("{flags}", repr(["--network", "none", "--log-opt", "max-size=8m"] if door else []))
+    program = f"ulimit -n $(ulimit -Hn)\n/usr/bin/python3 -I - <<'END'\n{head}{LOADS[name]}\nEND"
     job = cluster.sbatch(program, user="bob", options="--mem=200")
     cluster.wait(cluster.node, "[ -e /home/bob/loaded ]", f"the load {name!r}")
     try:
@@ -108,17 +109,22 @@ def loaded(cluster: Cluster, name: str) -> Iterator[None]:
     finally:
         job.cancel()
         job.wait()
+        if door:
+            left = cluster.docker(cluster.node, "ps -aq --filter ancestor=img").out.split()
+            if left:  # of no job of ours: nobody else removes it
+                cluster.docker(cluster.node, f"rm -f {' '.join(left)}")
 
 
-def beside(cluster: Cluster, name: str, rounds: int) -> Beside:
+def beside(cluster: Cluster, name: str, rounds: int, door: str = "") -> Beside:
     """Measure `docker run` in ann's job beside a load in bob's."""
     script = f"/usr/bin/python3 -I - <<'END'\n{MEASURE.format(rounds=rounds)}END"
-    with loaded(cluster, name):
+    with loaded(cluster, name, door):
         done = cluster.srun(script, options="--mem=200", timeout=300)
     took = [line.split()[1:] for line in done.out.splitlines() if line.startswith("TOOK")]
     assert len(took) == rounds, done
     failed = sum(status != "0" for status, _ in took)
-    return Beside(name, statistics.median(float(seconds) for _, seconds in took), failed, memory(cluster))
+    seconds = statistics.median(float(seconds) for _, seconds in took)
+    return Beside(name, "dockerd" if door else "broker", seconds, failed, memory(cluster))
 
 
 def settled(cluster: Cluster, before: int, within: float = 20.0) -> int:

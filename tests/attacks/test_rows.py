@@ -48,7 +48,17 @@ def cases(bodies: dict[str, dict[str, Any]]) -> dict[str, Parts]:
 
 
 # What this dockerd does not take or know, by its own words; another release, platform or configuration does.
-NOT_HERE = ("o such", "nknown", "not support", "supported only", "nvalid", "must not", "cannot", "does not", "No container")
+NOT_HERE = (
+    "o such",
+    "nknown",
+    "not support",
+    "supported only",
+    "nvalid",
+    "must not",
+    "cannot",
+    "does not",
+    "No container",
+)
 CLEAN = "docker ps -aq --filter name=attack- | xargs -r docker rm -fv >/dev/null"
 DOCKERD = "export DOCKER_HOST=unix:///run/slurm-hooks-docker/docker.sock"
 

@@ -33,15 +33,16 @@ seq {number} | setpriv --reuid=ann --regid=ann --init-groups --reset-env \\
 
 
 @contextmanager
-def open_door(cluster: Cluster, node: str) -> Iterator[str]:
-    """A second name of dockerd's socket that ann may use, while the bench runs.
+def open_door(cluster: Cluster, node: str, group: str = "ann") -> Iterator[str]:
+    """A second name of dockerd's socket that a user's group may use, while the bench runs.
 
     So both sides of the comparison are the same client of the same user in the same job, and differ in the
     socket alone. The socket's own directory stays closed.
     """
     before = cluster.must(node, f"stat -c 'chown %u:%g {DOCKERD} && chmod %a {DOCKERD}' {DOCKERD}")
     try:
-        cluster.must(node, f"install -d -m 711 {DOOR} && ln -f {DOCKERD} {DOOR}/docker.sock && chown 0:1001 {DOCKERD}")
+        opened = f"install -d -m 711 {DOOR} && ln -f {DOCKERD} {DOOR}/docker.sock && chown root:{group} {DOCKERD}"
+        cluster.must(node, f"{opened} && chmod 660 {DOCKERD}")
         yield f"unix://{DOOR}/docker.sock"
     finally:
         cluster.must(node, f"rm -rf {DOOR}; {before}")
