@@ -50,12 +50,12 @@ def job(cluster: Cluster, node: str) -> Iterator[Job]:
     one.wait()
 
 
-def asked_from(cluster: Cluster, beside: str, user: str) -> str:
+def asked_from(cluster: Cluster, beside: str, user: str, script: str = "ask(connected())") -> str:
     """What a process hears that root moves into the cgroups of the process `beside` (a shell's word) as `user`."""
     move = f"""pid={beside}; while IFS=: read -r number names path; do
     names=${{names#name=}}; echo $$ > /sys/fs/cgroup/$names$path/cgroup.procs; done 2>/dev/null < /proc/$pid/cgroup
     exec setpriv --reuid={user} --regid={user} --init-groups /usr/bin/python3 -I /run/lab-ask.py"""
-    cluster.must(cluster.node, "cat > /run/lab-ask.py", stdin=f"{ASK}\nask(connected())\n")
+    cluster.must(cluster.node, "cat > /run/lab-ask.py", stdin=f"{ASK}\n{script}\n")
     try:
         return cluster.must(cluster.node, move)
     finally:
@@ -146,6 +146,42 @@ if os.fork() == 0:
     job = cluster.run(f"rm -f said\n{script}\nuntil [ -e said ]; do sleep 0.1; done; rm said")
     assert "the process that opened this connection is gone" in job.output
     assert "200 []" in job.output
+
+
+# Root in the job's cgroup: ann's process connects and ends, and another process of hers, in the same job, gets its pid
+# (clone3(2) with set_tid); then the old connection asks.
+REUSED = """import ctypes, struct
+here, there = socket.socketpair()
+def becomes_ann():
+    os.setgroups([1001]); os.setresgid(1001, 1001, 1001); os.setresuid(1001, 1001, 1001)
+first = os.fork()
+if first == 0:
+    becomes_ann()
+    one = connected()
+    ask(one)
+    socket.send_fds(there, [b"x"], [one.fileno()])
+    os._exit(0)
+os.waitpid(first, 0)
+_, fds, _, _ = socket.recv_fds(here, 1, 1)
+wanted = ctypes.c_int(first)
+arguments = struct.pack("10Q", 0, 0, 0, 0, 17, 0, 0, 0, ctypes.addressof(wanted), 1)
+second = ctypes.CDLL(None, use_errno=True).syscall(435, arguments, len(arguments))
+if second == 0:
+    becomes_ann()
+    ask(connected())
+    there.send(b"x")
+    time.sleep(60)
+    os._exit(0)
+assert second == first, (second, first, os.strerror(ctypes.get_errno()))
+here.recv(1)
+ask(socket.socket(fileno=fds[0]))
+os.kill(second, 9)"""
+
+
+def test_a_process_that_got_the_pid_of_a_dead_peer_is_not_the_peer(cluster: Cluster, job: Job) -> None:
+    said = asked_from(cluster, OWN, "root", REUSED).splitlines()
+    assert said[:2] == ["200 ['/inner']"] * 2, said
+    assert said[2].startswith("403 ") and "the process that opened this connection is gone" in said[2], said
 
 
 def test_two_jobs_of_one_user_see_their_own_only(cluster: Cluster, node: str) -> None:
