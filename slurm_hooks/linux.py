@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AT_EMPTY_PATH = 0x1000
 AT_FDCWD = -100
@@ -159,6 +159,23 @@ def kill(pid: int) -> None:
         os.kill(pid, 9)
     except ProcessLookupError:
         pass
+
+
+def kill_where(pid: int, holds: Callable[[], bool]) -> None:
+    """SIGKILL to a process of which `holds` is true: asked while its pidfd is open, so of it and of no other."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    import signal
+
+    try:
+        if holds() and alive(pidfd):
+            signal.pidfd_send_signal(pidfd, 9)
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # gone already is fine
+    finally:
+        os.close(pidfd)
 
 
 def status_of(pid: int) -> dict[str, str]:

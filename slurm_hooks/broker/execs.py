@@ -96,7 +96,7 @@ async def _read_back(up: Upstream, asker: Asker, note: notes.Note, exec_id: str)
     if not wrong and seen.cgroup.rpartition("/")[2] != note.id:
         wrong = [f"cgroup: it is in {seen.cgroup}, not in its container's"]
     if wrong:
-        linux.kill(seen.pid)
+        linux.kill_where(seen.pid, lambda: readback.cgroup_of(seen.pid, job.version) == seen.cgroup)
         events.record("differs", job=job.id, restart=job.restart, container=note.name, pid=seen.pid, what=wrong)
         raise NodeFault(
             "this exec was ended", f"it was not confined as asked: {'; '.join(wrong)}", "Tell the operators."

@@ -53,8 +53,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
         mounts = tuple(linux.mounts_of(pid))
         if not mounts:
             raise ProcessLookupError(pid)
-        lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
-        path = lines.get("pids" if version == 1 else "", "")
+        path = cgroup_of(pid, version)
         hierarchy = f"{cgroups.MOUNT}/pids" if version == 1 else cgroups.MOUNT
         on_host = {mount.point: mount for mount in linux.mounts_of(1)} if staged else {}
         seen = Seen(
@@ -79,6 +78,12 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
         raise
     finally:
         os.close(pidfd)
+
+
+def cgroup_of(pid: int, version: int) -> str:
+    """A process's cgroup; of the pids hierarchy on v1. Raises OSError."""
+    lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
+    return lines.get("pids" if version == 1 else "", "")
 
 
 def _ends(pidfd: int, *, within: float) -> bool:
