@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -30,13 +31,25 @@ RETRY_SECONDS = 1.0
 async def run(
     upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None], settings: Callable[[], Settings]
 ) -> None:
-    """For ever; no single failure ends it."""
+    """For ever; no single failure ends it, and none of its tasks another's."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_watch(upstream, forget))
-        group.create_task(_every(SWEEP_SECONDS, jobs.sweep))
-        group.create_task(_every(HOLD_SECONDS, _hold_steps))
-        group.create_task(_keep_images(upstream, settings))
-        group.create_task(orphans.run(upstream))
+        group.create_task(_kept("watch", lambda: _watch(upstream, forget)))
+        group.create_task(_kept("sweep", lambda: _every(SWEEP_SECONDS, jobs.sweep)))
+        group.create_task(_kept("hold steps", lambda: _every(HOLD_SECONDS, _hold_steps)))
+        group.create_task(_kept("images", lambda: _keep_images(upstream, settings)))
+        group.create_task(_kept("orphans", lambda: orphans.run(upstream)))
+
+
+async def _kept(name: str, task: Callable[[], Awaitable[None]]) -> None:
+    """A task to its end; a bug of ours is told, and the task begins anew."""
+    while True:
+        try:
+            return await task()
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{name}: {type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+            events.record("keeper-bug", why=why)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _every(seconds: float, do: Callable[[], None]) -> None:
