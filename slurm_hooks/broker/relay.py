@@ -58,13 +58,19 @@ class Answer:
         self.headers = [(name, value) for name, value in event.headers if name in PASSED]
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The body, piece by piece."""
-        while isinstance(event := await self._event(), h11.Data):
-            yield bytes(event.data)
+        """The body, piece by piece. Raises ConnectionError where dockerd breaks off in it."""
+        try:
+            while isinstance(event := await self._event(), h11.Data):
+                yield bytes(event.data)
+        except h11.RemoteProtocolError as error:
+            raise ConnectionAbortedError(f"dockerd broke off ({error})") from None
 
     async def whole(self) -> bytes:
-        """The body at once."""
-        return b"".join([part async for part in self.body()])
+        """The body at once. Raises NodeFault."""
+        try:
+            return b"".join([part async for part in self.body()])
+        except ConnectionError as error:
+            raise NodeFault("docker on this node", str(error), _LATER) from None
 
     async def proved(self) -> None:
         """After a 101 was passed on, before any byte is: what must be waited for. Here nothing."""
