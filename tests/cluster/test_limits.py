@@ -49,15 +49,15 @@ def test_a_container_may_ask_for_less_and_not_for_more(cluster: Cluster, node: s
 
 
 # A container that has filled itself, then one process more on the host side until another container cannot start.
-FULL_JOB = """
-docker run -d img sh -c 'i=0; while [ $i -lt 180 ]; do sleep 60 & i=$((i+1)); done; touch /tmp/full; wait' >/dev/null
-until docker exec $(docker ps -q) test -e /tmp/full; do sleep 0.1; done
-for i in $(seq 100); do docker run --rm img true || break; sleep 60 & sleep 60 & done
+FULL_JOB = """rm -f full
+docker run -d -v $PWD:/w img sh -c 'i=0; while [ $i -lt 190 ]; do sleep 99 & i=$((i+1)); done; >/w/full; wait'
+until [ -e full ]; do sleep 0.1; done; rm full
+for i in $(seq 100); do docker run --rm img true || break; sleep 99 & sleep 99 & done
 kill $(jobs -p)"""
 
 
 def test_a_job_too_small_for_a_container_is_told_so_in_words(cluster: Cluster, node: str) -> None:
-    done = cluster.srun(FULL_JOB, options="-p small --mem=600", timeout=120)
+    done = cluster.srun(FULL_JOB, options="-p small --mem=600", timeout=240)
     assert "no room for a container's processes" in done.err, done
 
 
