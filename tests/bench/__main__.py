@@ -54,7 +54,9 @@ def main() -> int:
     figures: list[Figure] = []
     for name in wish.only or BENCHES:
         print(f"bench: {name} …", file=sys.stderr, flush=True)
-        figures += BENCHES[name](Cluster(lab))
+        for figure in BENCHES[name](Cluster(lab)):
+            figures.append(figure)
+            print(f"  {figure.name}: {figure.ratio:.2f}", file=sys.stderr, flush=True)
     text = json.dumps([figure.to_json() for figure in figures], indent=1)
     written = Path(ROOT) / "build" / "bench.json"
     written.parent.mkdir(exist_ok=True)

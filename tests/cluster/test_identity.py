@@ -96,7 +96,10 @@ ask(one)"""
     job = cluster.sbatch(f"rm -f moved\n{script}\nrm moved")
     job.wait_for_output("before")
     pid = job.output.split("before ")[1].split()[0]
-    move = f"for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do echo {pid} > $procs; done"
+    procs = (
+        "/sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs"  # on v1 the first is none, and must not become one
+    )
+    move = f"for procs in {procs}; do [ ! -e $procs ] || echo {pid} > $procs; done"
     cluster.sh(node, f"{move} 2>/dev/null")
     cluster.must(node, f"! grep -q job_{job.id} /proc/{pid}/cgroup || cat /proc/{pid}/cgroup")
     cluster.must(node, "touch moved", user="ann")
