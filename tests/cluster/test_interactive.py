@@ -40,6 +40,17 @@ class Terminal:
             if time.monotonic() > end:
                 sys.exit(f"{expression!r} did not come: {self.seen!r}")
             self.read(0.2)
+    def becomes(self, rows, columns, text, within=20):
+        # Resized until it is so: the client asks once, then begins to listen for SIGWINCH, and one between is lost.
+        end = time.monotonic() + within
+        expression = f"{rows} {columns}"
+        while not re.search(expression, self.seen) and time.monotonic() < end:
+            self.size(rows, columns - 1)
+            self.size(rows, columns)
+            self.type(text)
+            while self.read(0.2):
+                pass
+        return bool(re.search(expression, self.seen))
     def status(self):
         while self.read(20):
             pass
@@ -59,16 +70,12 @@ t.type("exit 3\\n"); print(t.status())""",
     ),
     "its size follows the terminal's": (
         """t = Terminal(*RUN, "img", "sh", "-c", "echo on; while read x; do stty size; done")
-t.wait("on"); t.size(40, 111)
-for go in range(50):
-    if "40 111" in t.seen: break
-    t.type("\\n"); t.read(0.2)
-print("40 111" in t.seen); t.type("\\x04"); print(t.status())""",
+t.wait("on"); print(t.becomes(40, 111, "\\n")); t.type("\\x04"); print(t.status())""",
         "True\n0\n",
     ),
     "ctrl-c": (
         """t = Terminal(*RUN, "img", "sh", "-c", "trap 'echo caught; exit 7' INT; echo on; cat")
-t.wait("on"); t.type("\\x03"); t.wait("caught"); print(t.status())""",
+t.wait("on"); t.type("x\\n"); t.wait("x\\nx"); t.type("\\x03"); t.wait("caught"); print(t.status())""",
         "7\n",
     ),
     "ctrl-d": (
@@ -87,17 +94,15 @@ print(docker("rm", "-f", "dd"))""",
     "exec": (
         """docker("run", "-d", "--name", "ee", "img", "sleep", "600")
 t = Terminal("docker", "exec", "-it", "ee", "sh", rows=21, columns=66)
-t.wait(r"[$#] "); t.type("stty size; id -u\\n"); t.wait("21 66\\n1001"); t.size(22, 77)
-for go in range(50):
-    t.type("stty size\\n"); t.read(0.2)
-    if "22 77" in t.seen: break
-print("22 77" in t.seen); t.type("exit 4\\n"); print(t.status(), docker("rm", "-f", "ee"))""",
+t.wait(r"[$#] "); t.type("stty size; id -u\\n"); t.wait("21 66\\n1001")
+print(t.becomes(22, 77, "stty size\\n")); t.type("exit 4\\n"); print(t.status(), docker("rm", "-f", "ee"))""",
         "True\n4 ee\n",
     ),
     "exec, ctrl-c": (
         """docker("run", "-d", "--name", "ee", "img", "sleep", "600")
 t = Terminal("docker", "exec", "-it", "ee", "sh", "-c", "trap 'echo caught; exit 6' INT; echo on; cat")
-t.wait("on"); t.type("\\x03"); t.wait("caught"); print(t.status(), running("ee"), docker("rm", "-f", "ee"))""",
+t.wait("on"); t.type("x\\n"); t.wait("x\\nx"); t.type("\\x03"); t.wait("caught")
+print(t.status(), running("ee"), docker("rm", "-f", "ee"))""",
         "6 true ee\n",
     ),
     "logs -f, left by ctrl-c": (
