@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.abuse.loads import MOST_MEMORY, beside, descriptors, loaded, memory, settled
 from tests.cluster.slurm import Cluster
 
 
-@pytest.mark.parametrize("load", ["connects and leaves", "1,000 half-sent requests"])
-def test_docker_goes_on_in_another_job_beside(cluster: Cluster, node: str, load: str) -> None:
-    seen = beside(cluster, load, rounds=2)
+def test_docker_goes_on_in_another_job_beside_half_sent_requests(cluster: Cluster, node: str) -> None:
+    # Not beside "connects and leaves": with a processor of its own that fills connect(2)'s one queue (SECURITY.md).
+    seen = beside(cluster, "1,000 half-sent requests", rounds=2)
     assert seen.failed == 0
     assert seen.memory < MOST_MEMORY
 
