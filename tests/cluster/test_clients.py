@@ -32,7 +32,8 @@ docker inspect -f '{{.Name}}' cli
 docker pause cli; docker unpause cli; docker rename cli cly; docker restart -t 0 cly; docker stop -t 0 cly
 docker wait cly; docker start cly; docker kill cly; docker rm cly
 docker create --name pruned img >/dev/null; docker container prune -f | tail -1
-docker events --since 0 --until $(($(date +%s) + 1)) --filter container=cly --format '{{.Action}} {{.Actor.Attributes.name}}' |
+now=$(($(date +%s) + 1))
+docker events --since 0 --until $now --filter container=cly --format '{{.Action}} {{.Actor.Attributes.name}}' |
   grep -x 'rename cly'
 script -qec 'docker run --rm -it img tty' /dev/null
 docker run --rm --privileged img true 2>&1 | grep -o 'no privilege over the node'; echo end

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(400)]  # fifty commands 
 RUN = "docker run -d --name"
 PS = "docker ps -a --format '<{{.Names}}>'"
 WAIT = "for try in $(seq 100); do"
-UNTIL = "docker events --since 0 --until $(date +%s)"  # what has happened until now; then it ends
+UNTIL = "docker events --since 0 --until $(($(date +%s) + 1))"  # what has happened until now; then it ends
 COMMANDS = {
     "stats": (f"{RUN} aa img sleep 60; docker stats --no-stream --format '{{{{.Name}}}} {{{{.PIDs}}}}'", "\naa 1\n"),
     "stats of one": (f"{RUN} aa img sleep 60; docker stats --no-stream --format '<{{{{.Name}}}}>' aa", "<aa>"),
