@@ -90,11 +90,8 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
             answer = await up.ask("GET", "/events", {"filters": json.dumps(wanted)})
             try:
                 await reconcile(up)  # after the subscription, so that nothing falls between
-                rest = b""
-                async for part in answer.body():
-                    *lines, rest = (rest + part).split(b"\n")
-                    for line in filter(None, lines):
-                        await _happened(up, json.loads(line))
+                async for line in answer.lines():
+                    await _happened(up, json.loads(line))
             finally:
                 answer.close()
         except (OSError, ValueError, KeyError, HooksError) as error:

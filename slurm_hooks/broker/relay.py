@@ -22,6 +22,7 @@ from slurm_hooks.errors import HooksError, NodeFault, with_help
 
 TESTED = ((1, 41), (1, 44))  # API versions that the suite runs; dockerd 20.10 ends at 1.41, Docker 29 begins at 1.44
 CONNECT_SECONDS = 5.0
+MOST_LINE = 4 * 1024 * 1024  # bytes; an event bears all labels of its container, which came in a body of 1 MiB
 LINGER_SECONDS = 10.0  # for a client to leave after its stream has ended
 PASSED = (
     b"content-type",
@@ -64,6 +65,18 @@ class Answer:
                 yield bytes(event.data)
         except h11.RemoteProtocolError as error:
             raise ConnectionAbortedError(f"dockerd broke off ({error})") from None
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The body of a stream of JSON values, line by line, without the empty ones. Raises ConnectionError."""
+        rest = b""
+        async for part in self.body():
+            *lines, rest = (rest + part).split(b"\n")
+            if len(rest) > MOST_LINE:
+                raise ConnectionAbortedError("a line of dockerd's that does not end")
+            for line in filter(None, lines):
+                yield line
+        if rest:
+            yield rest
 
     async def whole(self) -> bytes:
         """The body at once. Raises NodeFault."""

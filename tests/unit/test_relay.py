@@ -11,6 +11,7 @@ import pytest
 
 from slurm_hooks.broker import keeper
 from slurm_hooks.broker.relay import Upstream
+from slurm_hooks.broker.streams import Rewritten
 from slurm_hooks.errors import NodeFault
 
 BROKEN = {
@@ -57,6 +58,17 @@ def test_a_stream_that_breaks_off_is_a_lost_connection(tmp_path: Path, where: st
         answer.close()
 
     against(BROKEN[where], tmp_path, ask)
+
+
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["with an end", "without"])
+def test_a_stream_is_rewritten_line_by_line_however_it_is_cut(tmp_path: Path, end: bytes) -> None:
+    async def ask(up: Upstream) -> None:
+        answer = Rewritten(await up.ask("GET", "/events"), lambda value: value + 1)
+        assert await answer.whole() == b"2\n13\n4\n"
+        answer.close()
+
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (b"1\n1", b"2", b"\n\n3" + end))
+    against(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n", tmp_path, ask)
 
 
 def test_a_bug_in_a_task_of_the_keeper_is_told_and_the_task_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
