@@ -25,6 +25,7 @@ AT_EMPTY_PATH = 0x1000
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 CLONE_NEWNS = 0x00020000
+IN_NAMES = 0x40 | 0x80 | 0x100 | 0x200  # IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE
 MNT_DETACH = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOSUID = 0x2
@@ -105,6 +106,20 @@ def setns(fd: int, kind: int) -> None:
     if _libc().setns(fd, kind) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"setns: {os.strerror(code)}")
+
+
+def watch(path: str) -> int:
+    """An inotify(7) descriptor, readable when a name comes to or goes from the directory. Raises OSError."""
+    import ctypes
+
+    libc = _libc()
+    fd: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(path), IN_NAMES) < 0:
+        code = ctypes.get_errno()
+        if fd >= 0:
+            os.close(fd)
+        raise OSError(code, f"inotify {path}: {os.strerror(code)}")
+    return fd
 
 
 def umount2(path: str, flags: int) -> None:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door: takes connections from the listening socket as fast as they come, and lets in who may come in.
+"""The door: takes connections from the listening sockets, and lets in who may come in.
 
-A queue of connect(2) that is full keeps everybody out, so the first rule is that
-it never is: batches in each pass of the loop, and the least work for each. A
-connection above its user's bounds is closed before anything is made for it, and
-one within them costs a dictionary's entry until it has said its first byte.
+A queue of connect(2) that is full keeps out whoever else comes to it. So each user
+with a job here has a socket of his own (sockets.py), whose queue we let fill when he
+comes faster than his rate: his connect(2) waits, which costs us nothing. At
+everybody's socket a connection above its user's rate is closed, before anything is
+made for it; that socket rests only when whole batches are such, or we would do
+nothing else. Each pass of the loop takes a batch from each socket, and a connection
+costs a dictionary's entry until it has said its first byte.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 BACKLOG = 4096  # the kernel takes the less of this and net.core.somaxconn, 4096 by default since Linux 5.4
@@ -24,6 +28,8 @@ CONNECTIONS_OF_A_USER = 1024  # a docker run has three or four; nobody may take 
 CONNECTIONS_OF_A_STRANGER = 16  # of a user without a job here, who is served nothing but a refusal in words
 FIRST_BYTE_SECONDS = 30.0  # a client speaks at once, or (Go's) keeps a spare connection for a short while
 FULL_SECONDS = 0.1  # until the next try when the process has no descriptor left
+REST_SECONDS = 0.05  # of a user's own socket when he comes faster than his rate
+FLOOD_SECONDS = 0.01  # of everybody's after a batch of which most had to be closed
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -59,38 +65,46 @@ class Buckets:
 
 
 class Door:
-    """Over a listening socket; `enter` is called with each connection that has said something, and its user."""
+    """Over listening sockets; `enter` is called with each connection that has said something, and its user."""
 
-    def __init__(
-        self, listener: socket.socket, is_member: Callable[[int], bool], enter: Callable[[socket.socket, int], None]
-    ) -> None:
-        listener.settimeout(0)
-        self._listener, self._is_member, self._enter = listener, is_member, enter
+    def __init__(self, is_member: Callable[[int], bool], enter: Callable[[socket.socket, int], None]) -> None:
+        self._is_member, self._enter = is_member, enter
+        self._listeners: dict[socket.socket, bool] = {}  # → is it everybody's?
         self._silent: dict[socket.socket, tuple[float, int]] = {}  # → (deadline, uid), oldest first
         self._buckets = Buckets()
         self.inside: Counter[int] = Counter()  # connections by uid, silent ones too
         self._loop = asyncio.get_running_loop()
         self._sweeper = self._loop.call_later(1.0, self._sweep)
 
-    def open(self) -> None:
-        """Take connections."""
-        self._loop.add_reader(self._listener.fileno(), self._accept)
+    def open(self, listener: socket.socket, *, everybodys: bool) -> None:
+        """Take connections from `listener` too, which is the door's from here on."""
+        listener.settimeout(0)
+        self._listeners[listener] = everybodys
+        self._listen(listener)
+
+    def shut(self, listener: socket.socket) -> None:
+        """Take what is in its queue and no more, since new ones go elsewhere; who is in may speak yet."""
+        listener.shutdown(socket.SHUT_RD)  # connect(2) is refused from here on, so the queue has an end
+        while self._accept(listener):
+            pass
+        self._loop.remove_reader(listener.fileno())  # it may have been put to rest
+        del self._listeners[listener]
+        listener.close()
+
+    def shut_all(self) -> None:
+        """All of them."""
+        for listener in list(self._listeners):
+            self.shut(listener)
 
     def close(self) -> None:
         """Take no more; who has said nothing yet has to come again."""
-        if self._listener.fileno() >= 0:
-            self._loop.remove_reader(self._listener.fileno())
-            self._listener.close()
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners.clear()
         self._sweeper.cancel()
         for connection in list(self._silent):
             self._drop(connection)
-
-    def shut(self) -> None:
-        """Take what is in the queue and no more, since new ones go to another broker; who is in may speak yet."""
-        self._loop.remove_reader(self._listener.fileno())
-        while self._accept():
-            pass
-        self._listener.close()
 
     def left(self, uid: int) -> None:
         """A connection that had entered is over."""
@@ -98,33 +112,44 @@ class Door:
         if not self.inside[uid]:
             del self.inside[uid]
 
-    def _accept(self) -> bool:
+    def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; is there perhaps more?"""
         now = time.monotonic()
+        closed = 0
         for _ in range(BATCH):
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except BlockingIOError:
                 return False
             except OSError:  # no descriptor is left: they wait in the kernel's queue meanwhile
-                self._loop.remove_reader(self._listener.fileno())
-                self._loop.call_later(FULL_SECONDS, self._again)
+                self._rest(listener, FULL_SECONDS)
                 return False
             _, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             member = self._is_member(uid)
             most = CONNECTIONS_OF_A_USER if member else CONNECTIONS_OF_A_STRANGER
-            if self.inside.get(uid, 0) >= most or not self._buckets.take(uid, MEMBER if member else STRANGER, now):
+            within = self._buckets.take(uid, MEMBER if member else STRANGER, now)
+            if self.inside.get(uid, 0) >= most or (not within and self._listeners[listener]):
                 connection.close()
-                continue
-            connection.settimeout(0)
-            self.inside[uid] += 1
-            self._silent[connection] = (now + FIRST_BYTE_SECONDS, uid)
-            self._loop.add_reader(connection.fileno(), self._spoke, connection)
+                closed += 1
+            else:
+                connection.settimeout(0)
+                self.inside[uid] += 1
+                self._silent[connection] = (now + FIRST_BYTE_SECONDS, uid)
+                self._loop.add_reader(connection.fileno(), self._spoke, connection)
+            if not within and not self._listeners[listener]:
+                self._rest(listener, REST_SECONDS)
+                return True
+        if closed > BATCH // 2:
+            self._rest(listener, FLOOD_SECONDS)
         return True
 
-    def _again(self) -> None:
-        if self._listener.fileno() >= 0:
-            self.open()
+    def _rest(self, listener: socket.socket, seconds: float) -> None:
+        self._loop.remove_reader(listener.fileno())
+        self._loop.call_later(seconds, self._listen, listener)
+
+    def _listen(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _spoke(self, connection: socket.socket) -> None:
         try:
@@ -154,17 +179,23 @@ class Door:
         self._sweeper = self._loop.call_later(1.0, self._sweep)
 
 
-def listening(path: str) -> socket.socket:
-    """The socket, in place at once: bound under another name, then renamed over an old one."""
+def listening(path: str, owner: int | None = None) -> socket.socket:
+    """The socket, in place at once: bound under another name, then renamed over an old one. `owner`: his alone."""
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     temporary = f"{path}.new"
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(temporary)
-    except FileNotFoundError:
-        pass
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(temporary)
-    os.chmod(temporary, 0o666)  # safe for all: who asks is read from the kernel, and only jobs are served
-    listener.listen(BACKLOG)
-    os.rename(temporary, path)
+    try:
+        listener.bind(temporary)
+        if owner is None:
+            os.chmod(temporary, 0o666)  # safe for all: who asks is read from the kernel, and only jobs are served
+        else:
+            os.chmod(temporary, 0o600)  # connect(2) asks for write permission: nobody else can fill the queue
+            os.chown(temporary, owner, -1)  # safe: the directory is root's, so nobody has put another file here
+        listener.listen(BACKLOG)
+        os.rename(temporary, path)
+    except OSError:
+        listener.close()
+        raise
     return listener

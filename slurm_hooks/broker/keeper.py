@@ -29,10 +29,14 @@ RETRY_SECONDS = 1.0
 
 
 async def run(
-    upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[], None], settings: Callable[[], Settings]
+    upstream: Callable[[], Awaitable[Upstream]],
+    forget: Callable[[], None],
+    settings: Callable[[], Settings],
+    sockets: Callable[[], Awaitable[None]],
 ) -> None:
     """For ever; no single failure ends it, and none of its tasks another's."""
     async with asyncio.TaskGroup() as group:
+        group.create_task(_kept("sockets", sockets))
         group.create_task(_kept("watch", lambda: _watch(upstream, forget)))
         group.create_task(_kept("sweep", lambda: _every(SWEEP_SECONDS, jobs.sweep)))
         group.create_task(_kept("hold steps", lambda: _every(HOLD_SECONDS, _hold_steps)))

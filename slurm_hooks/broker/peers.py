@@ -38,6 +38,7 @@ class Registry:
     def __init__(self, run: str = config.RUN) -> None:
         self.run = run
         self.version = 2 if os.path.exists(f"{cgroups.MOUNT}/cgroup.controllers") else 1
+        self._whole = False  # could all of them be read?
         self._seen = 0  # mtime of the directory of records when all of them could be read
         self._keys: dict[str, str] = {}  # cgroup path → key, the youngest job of that path
         self._users: frozenset[int] = frozenset()  # with a record here
@@ -55,8 +56,13 @@ class Registry:
         self._users = frozenset(job.uid for job in found)
         # A record directory without its `job` yet is being written: look again next time. So too after a change
         # within the last second: the kernel's clock for files is coarse, another change may bear the same time.
-        settled = time.time_ns() - now > 10**9 and len(found) == len(jobs.keys(self.run))
-        self._seen = now if settled else 0
+        self._whole = len(found) == len(jobs.keys(self.run))
+        self._seen = now if self._whole and time.time_ns() - now > 10**9 else 0
+
+    def users(self) -> tuple[frozenset[int], bool]:
+        """Who has an unfinished job here; False: there are records that cannot be read (yet)."""
+        self._refresh()
+        return self._users, self._whole
 
     def has_jobs(self, uid: int) -> bool:
         """Has the user an unfinished job here? A first guess for the door, at a moment's cost and a moment late."""

@@ -18,6 +18,7 @@ from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.door import Door, listening
 from slurm_hooks.broker.peers import Peer, Registry
+from slurm_hooks.broker.sockets import Sockets
 from slurm_hooks.broker.turns import Turns
 from slurm_hooks.errors import BadConfig
 from slurm_hooks.settings import Settings
@@ -42,9 +43,9 @@ class Broker:
         self.leaving = False
         self._inside: dict[asyncio.Task[None], Connection] = {}
 
-    def door(self, listener: socket.socket) -> Door:
-        """The door to this broker; open it."""
-        door = Door(listener, self.registry.has_jobs, lambda connection, uid: self._enter(door, connection, uid))
+    def door(self) -> Door:
+        """The door to this broker; open it to sockets."""
+        door = Door(self.registry.has_jobs, lambda connection, uid: self._enter(door, connection, uid))
         return door
 
     def _enter(self, door: Door, connection: socket.socket, uid: int) -> None:
@@ -71,7 +72,7 @@ class Broker:
     async def leave(self, door: Door) -> None:
         """Serve what is open to its end; what is idle ends now."""
         self.leaving = True
-        door.shut()
+        door.shut_all()
         for task, connection in list(self._inside.items()):
             if connection.idle:
                 task.cancel()
@@ -127,25 +128,32 @@ async def run(path: str = SOCKET) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, renew.set)
-    door = broker.door(listening(path))
-    door.open()
-    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.settings))
+    door = broker.door()
+    sockets = Sockets(door, broker.registry)
+    sockets.renew()  # before everybody's: a broker that makes way for us does so when that one is ours
+    sockets.sweep()
+    door.open(listening(path), everybodys=True)
+    beside = asyncio.create_task(keeper.run(broker.upstream, broker.forget_upstream, broker.settings, sockets.keep))
     events.record("broker-start", pid=os.getpid())
     _notify(f"MAINPID={os.getpid()}\nREADY=1")  # after an upgrade systemd still takes the old one for the main process
     print(f"slurm-hooks: the broker serves {path}", flush=True)
-    leaving = asyncio.create_task(_renewed(broker, door, beside, renew, path))
+    leaving = asyncio.create_task(_renewed(broker, door, sockets, beside, renew, path))
     await asyncio.wait((asyncio.create_task(stop.wait()), leaving), return_when=asyncio.FIRST_COMPLETED)
     beside.cancel()
     door.close()
 
 
-async def _renewed(broker: Broker, door: Door, beside: asyncio.Task[None], renew: asyncio.Event, path: str) -> None:
+async def _renewed(
+    broker: Broker, door: Door, sockets: Sockets, beside: asyncio.Task[None], renew: asyncio.Event, path: str
+) -> None:
     """When another broker is asked for and has come, until the end of our last stream."""
     while True:
         await renew.wait()
         renew.clear()
+        sockets.hold()
         if await upgrade.taken_over(path):
             break
+        sockets.resume()
         events.record("upgrade-failed", why=f"no new broker took {path} in {upgrade.TAKEN_SECONDS:.0f} s")
     beside.cancel()
     events.record("broker-leaves", pid=os.getpid(), connections=door.inside.total())

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loads, each a small program that runs in bob's job until it is cancelled, and the measuring beside it.
+"""The loads, each a small program that runs until it is ended, and the measuring beside it.
 
-Each load is put on the broker, and the same on dockerd itself, which bob may use while it is measured. A lab has few
-processors, which any program that computes shares with its neighbours: beside the idle node there is a second
-yardstick, bob's job at an endless loop that does nothing to anybody ("spins").
+A load runs in bob's job and comes to his own socket, or to everybody's, or is started by bob outside of any job. The
+same load is put on dockerd itself, which bob may use while it is measured. A lab has few processors, which any program
+that computes shares with its neighbours: beside the idle node there is a second yardstick, bob's job at an endless loop
+that does nothing to anybody ("spins").
 """
 
 from __future__ import annotations
@@ -18,28 +19,65 @@ from dataclasses import asdict, dataclass
 from tests.cluster.slurm import Cluster
 
 HEAD = """import os, socket, time
-SOCKET = "{socket}"
+SOCKET = "{socket}" or os.environ["DOCKER_HOST"].removeprefix("unix://")
 FLAGS = {flags}
 def connected():
     one = socket.socket(socket.AF_UNIX)
     one.connect(SOCKET)
     return one
-open("loaded", "w").close()
+open("/home/bob/loaded", "w").close()
 """
-LOADS = {
-    "spins": "while True: pass",
-    "sleeps": "time.sleep(9999)",
-    "connects and leaves": "while True: connected().close()",
-    "2,000 connections, silent": """held = [connected() for _ in range(2000)]
+CONNECTS = "while True: connected().close()"
+CONNECTS_FROM_FOUR = f"os.fork(); os.fork()\n{CONNECTS}"
+EVERYBODYS = "/run/slurm-hooks/docker.sock"
+
+
+@dataclass(frozen=True)
+class Load:
+    """A program; what it does to the broker, and what it costs the node by itself."""
+
+    name: str
+    program: str
+    waits: bool = False  # rather than computes: then it is compared with the idle node
+    goes_on: bool = False  # through us to dockerd, so that it is compared with itself on dockerd alone
+    socket: str = ""  # "": the user's own
+    outside: bool = False  # of any job
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SLEEPS = Load("sleeps", "time.sleep(9999)", waits=True)
+SPINS = Load("spins", "while True: pass")
+SPINS_FROM_FOUR = Load("spins, 4 processes", "os.fork(); os.fork()\nwhile True: pass")
+CONNECTS_AND_LEAVES = Load("connects and leaves", CONNECTS)
+SILENT = Load(
+    "2,000 connections, silent",
+    """held = [connected() for _ in range(2000)]
 time.sleep(9999)""",
-    "1,000 half-sent requests": """held = []
+    waits=True,
+)
+HALF_SENT = Load(
+    "1,000 half-sent requests",
+    """held = []
 for _ in range(1000):
     one = connected(); held.append(one)
     head = b"POST /containers/create HTTP/1.1\\r\\nHost: d\\r\\nContent-Length: 900000\\r\\n\\r\\n"
     try: one.sendall(head + b"x" * 60000)
     except OSError: pass
 time.sleep(9999)""",
-    "requests that are refused, 50 at once": """held = [connected() for _ in range(50)]
+    waits=True,
+)
+LOADS = (
+    CONNECTS_AND_LEAVES,
+    Load("connects and leaves, at everybody's socket", CONNECTS, socket=EVERYBODYS),
+    Load("connects and leaves, 4 processes", CONNECTS_FROM_FOUR),
+    Load("connects and leaves, of no job", CONNECTS, socket=EVERYBODYS, outside=True),
+    SILENT,
+    HALF_SENT,
+    Load(
+        "requests that are refused, 50 at once",
+        """held = [connected() for _ in range(50)]
 while True:
     for number, one in enumerate(held):
         try:
@@ -50,24 +88,41 @@ while True:
             if one.recv(65536): continue
         except OSError: pass
         held[number] = connected()""",
-    "one connection, request after request": """one = connected()
+    ),
+    Load(
+        "one connection, request after request",
+        """one = connected()
 while True:
     one.sendall(b"GET /_ping HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n"); one.recv(65536)""",
-    "a container that prints, an attach that never reads": """import subprocess
+    ),
+    Load(
+        "a container that prints, an attach that never reads",
+        """import subprocess
 printing = ["img", "sh", "-c", "while :; do echo " + "x" * 4000 + "; done"]
 held = subprocess.Popen(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *printing], stdout=subprocess.PIPE)
 time.sleep(9999)""",
-}
-YARDSTICKS = ("sleeps", "spins")
-WAITING = ("2,000 connections, silent", "1,000 half-sent requests")  # loads that wait rather than compute
+        goes_on=True,
+    ),
+    Load(
+        "a container that prints, an attach that reads",
+        """import subprocess
+printing = ["img", "sh", "-c", "exec cat /dev/zero"]
+subprocess.run(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *printing], stdout=subprocess.DEVNULL)""",
+        goes_on=True,
+    ),
+)
+PRINTS = """printed=$(docker run --rm img sh -c 'head -c {size} /dev/zero' | wc -c); echo "PRINTED $printed" """
 MEASURE = """import subprocess, time
 for _ in range({rounds}):
     begun = time.monotonic()
-    status = subprocess.run(["docker", "run", "--rm", "img", "true"], capture_output=True).returncode
-    print("TOOK", status, time.monotonic() - begun, flush=True)
+    try:
+        one = subprocess.run(["docker", "run", "--rm", "img", "true"], capture_output=True, timeout=30, text=True)
+        status, why = one.returncode, one.stderr.strip()
+    except subprocess.TimeoutExpired:
+        status, why = "hangs", "30 s"
+    print("TOOK", status, time.monotonic() - begun, why, flush=True)
 """
 MOST_MEMORY = 64 * 1024  # KiB
-BROKER = "/run/slurm-hooks/docker.sock"
 
 
 @dataclass
@@ -77,7 +132,7 @@ class Beside:
     load: str
     on: str  # broker, dockerd
     seconds: float  # median of `docker run --rm img true` in another job
-    failed: int
+    failed: list[str]  # their words
     memory: int  # KiB, the broker's peak since it started
 
 
@@ -96,35 +151,50 @@ def descriptors(cluster: Cluster) -> int:
 
 
 @contextmanager
-def loaded(cluster: Cluster, name: str, door: str = "") -> Iterator[None]:
-    """Bob's job under way with a load on the broker, or on dockerd through an open door."""
+def loaded(cluster: Cluster, load: Load, door: str = "") -> Iterator[None]:
+    """A load under way on the broker, or on dockerd through an open door."""
     cluster.must(cluster.node, "rm -f /home/bob/loaded")  # of the load before
-    head = HEAD.replace("{socket}", door.removeprefix("unix://") or BROKER)
+    head = HEAD.replace("{socket}", door.removeprefix("unix://") or load.socket)
     head = head.replace("{flags}", repr(["--network", "none", "--log-opt", "max-size=8m"] if door else []))
-    program = f"ulimit -n $(ulimit -Hn)\n/usr/bin/python3 -I - <<'END'\n{head}{LOADS[name]}\nEND"
-    job = cluster.sbatch(program, user="bob", options="--mem=200")
-    cluster.wait(cluster.node, "[ -e /home/bob/loaded ]", f"the load {name!r}")
+    program = f"ulimit -n $(ulimit -Hn)\n/usr/bin/python3 -I - <<'END'\n{head}{load.program}\nEND"
+    job = None
+    if load.outside:
+        cluster.must(cluster.node, "cat > /home/bob/load.sh", stdin=program)
+        cluster.must(cluster.node, "setsid --fork sh /home/bob/load.sh > /dev/null 2>&1", user="bob")
+    else:
+        job = cluster.sbatch(program, user="bob", options="--mem=200")
+    cluster.wait(cluster.node, "[ -e /home/bob/loaded ]", f"the load {load.name!r}")
     try:
         yield
     finally:
-        job.cancel()
-        job.wait()
+        if job is None:
+            cluster.sh(cluster.node, "pkill -KILL -u bob")
+        else:
+            job.cancel()
+            job.wait()
         if door:
             left = cluster.docker(cluster.node, "ps -aq --filter ancestor=img").out.split()
             if left:  # of no job of ours: nobody else removes it
                 cluster.docker(cluster.node, f"rm -f {' '.join(left)}")
 
 
-def beside(cluster: Cluster, name: str, rounds: int, door: str = "") -> Beside:
-    """Measure `docker run` in ann's job beside a load in bob's."""
+def beside(cluster: Cluster, load: Load, rounds: int, door: str = "") -> Beside:
+    """Measure `docker run` in ann's job beside a load of bob's."""
     script = f"/usr/bin/python3 -I - <<'END'\n{MEASURE.format(rounds=rounds)}END"
-    with loaded(cluster, name, door):
-        done = cluster.srun(script, options="--mem=200", timeout=300)
-    took = [line.split()[1:] for line in done.out.splitlines() if line.startswith("TOOK")]
+    with loaded(cluster, load, door):
+        done = cluster.srun(script, options="--mem=200", timeout=60 + 32 * rounds)
+    took = [line.split(maxsplit=3)[1:] for line in done.out.splitlines() if line.startswith("TOOK")]
     assert len(took) == rounds, done
-    failed = sum(status != "0" for status, _ in took)
-    seconds = statistics.median(float(seconds) for _, seconds in took)
-    return Beside(name, "dockerd" if door else "broker", seconds, failed, memory(cluster))
+    failed = [" ".join((status, *why)) for status, _, *why in took if status != "0"]
+    seconds = statistics.median(float(seconds) for _, seconds, *_ in took)
+    return Beside(load.name, "dockerd" if door else "broker", seconds, failed, memory(cluster))
+
+
+def printed(cluster: Cluster, size: int) -> tuple[int, float]:
+    """A container prints `size` bytes to its attached client: (the bytes that came, seconds)."""
+    begun = time.monotonic()
+    done = cluster.srun(PRINTS.format(size=size), options="--mem=200", timeout=900)
+    return int(done.out.split("PRINTED")[1]), time.monotonic() - begun
 
 
 def settled(cluster: Cluster, before: int, within: float = 20.0) -> int:

@@ -3,20 +3,36 @@
 
 from __future__ import annotations
 
-from tests.abuse.loads import MOST_MEMORY, beside, descriptors, loaded, memory, settled
+import pytest
+
+from tests.abuse.loads import (
+    CONNECTS_AND_LEAVES,
+    HALF_SENT,
+    LOADS,
+    MOST_MEMORY,
+    SILENT,
+    Load,
+    beside,
+    descriptors,
+    loaded,
+    memory,
+    settled,
+)
 from tests.cluster.slurm import Cluster
 
+AT_EVERYBODYS = next(load for load in LOADS if load.socket and not load.outside)
 
-def test_docker_goes_on_in_another_job_beside_half_sent_requests(cluster: Cluster, node: str) -> None:
-    # Not beside "connects and leaves": with a processor of its own that fills connect(2)'s one queue (SECURITY.md).
-    seen = beside(cluster, "1,000 half-sent requests", rounds=2)
-    assert seen.failed == 0
+
+@pytest.mark.parametrize("load", [CONNECTS_AND_LEAVES, HALF_SENT, AT_EVERYBODYS], ids=str)
+def test_docker_goes_on_in_another_job_beside(cluster: Cluster, node: str, load: Load) -> None:
+    seen = beside(cluster, load, rounds=2)
+    assert seen.failed == []
     assert seen.memory < MOST_MEMORY
 
 
 def test_two_thousand_silent_connections_leave_nothing(cluster: Cluster, node: str) -> None:
     before = descriptors(cluster)
-    with loaded(cluster, "2,000 connections, silent"):
+    with loaded(cluster, SILENT):
         pass
     assert settled(cluster, before) <= before
     assert memory(cluster) < MOST_MEMORY

@@ -33,6 +33,7 @@ SOURCES: dict[str, tuple[str, str]] = {
     "cgroups": ("SOURCE=/sys/fs/cgroup", "/sys is the node's own"),
     "the broker's directory": ("SOURCE=/run/slurm-hooks", "/run is the node's own"),
     "the broker's socket": ("SOURCE=/run/slurm-hooks/docker.sock", "cannot be mounted"),
+    "the user's own socket": ("SOURCE=${DOCKER_HOST#unix://}", "cannot be mounted"),
     "the broker's socket by a link": ("ln -sfn /run/slurm-hooks/docker.sock l; SOURCE=$PWD/l", "cannot be mounted"),
     "the broker's socket through /var/run": ("SOURCE=/var/run/slurm-hooks", "/run is the node's own"),
     "what holds the sockets": ("SOURCE=/run", "/run is the node's own"),

@@ -23,6 +23,8 @@ IN_THE_JOB = {
     echo raised; mount -t cgroup -o pids none /mnt && echo max > /mnt/pids.max && echo raised'""",
     "the records": "ls /run/slurm-hooks/jobs && echo read; echo x > /run/slurm-hooks/x && echo written",
     "the broker's socket, replaced": "rm -f /run/slurm-hooks/docker.sock; mv /run/slurm-hooks /run/x && echo moved",
+    "the user's own socket, replaced": """own=/run/slurm-hooks/users/1001.sock; [ -S $own ] || echo missing
+    rm $own && echo gone; mv $own $own.x && echo moved; touch /run/slurm-hooks/users/1002.sock && echo made""",
     "the events": "cd /var/log/slurm-hooks && echo in; cat /var/log/slurm-hooks/events.jsonl && echo read",
     "signals to daemons": "kill -9 $(pgrep -f 'slurm-hooks broker|dockerd|containerd|slurmd') && echo killed",
     "a scope of systemd's": "systemd-run --scope sleep 60 && echo left",

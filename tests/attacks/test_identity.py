@@ -30,7 +30,17 @@ def test_an_adopted_process_is_its_jobs(cluster: Cluster, job: Job) -> None:
     assert asked_from(cluster, extern, "ann") == "200 ['/inner']\n"
 
 
-@pytest.mark.parametrize("source", ["/run/slurm-hooks/docker.sock", "/run/slurm-hooks", "/run", "/var/run"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/run/slurm-hooks/docker.sock",
+        "/run/slurm-hooks/users/1001.sock",
+        "/run/slurm-hooks/users",
+        "/run/slurm-hooks",
+        "/run",
+        "/var/run",
+    ],
+)
 def test_the_brokers_socket_comes_into_no_container(cluster: Cluster, node: str, source: str) -> None:
     done = cluster.srun(f"docker run --rm -v {source}:/s img ls /s")
     assert done.status == 125 and f"-v {source}: " in done.err, done

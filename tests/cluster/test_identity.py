@@ -229,11 +229,31 @@ print(docker.from_env().containers.run("img", ["echo", "by-py"], remove=True).de
     assert (job.output.count("by-cli"), job.output.count("by-py")) == (2, 2), job.output
 
 
+def test_a_user_has_a_socket_of_his_own_which_no_other_user_can_open(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch("echo begun; exec sleep 600", options="--mem=200")
+    job.wait_for_output("begun")
+    uid = cluster.must(node, "id -u ann").strip()
+    own = f"/run/slurm-hooks/users/{uid}.sock"
+    assert cluster.must(node, f"stat -c '%U %a' {own}").split() == ["ann", "600"]
+    done = cluster.srun(python(f"connected({own!r})"), user="bob", options="--mem=200")
+    assert "PermissionError" in done.err, done
+    mine = cluster.srun(python(f"ask(connected({own!r}))"), options="--mem=200")
+    assert "200 []" in mine.out, mine
+    job.cancel()
+    job.wait()
+    cluster.wait(node, f"[ ! -e {own} ]", "the end of ann's socket with her last job")
+
+
+def test_everybodys_socket_serves_jobs_all_the_same(cluster: Cluster, node: str) -> None:
+    assert "200 []" in cluster.srun(python("ask(connected())")).out
+
+
 LOGIN = "env -u DOCKER_HOST bash -lc 'echo host=$DOCKER_HOST'"
 
 
 def test_a_login_shell_in_the_job_knows_its_docker_and_one_outside_knows_none(cluster: Cluster, node: str) -> None:
-    assert "host=unix:///run/slurm-hooks/docker.sock\n" in cluster.srun(LOGIN).out
+    uid = cluster.must(node, "id -u ann").strip()
+    assert f"host=unix:///run/slurm-hooks/users/{uid}.sock\n" in cluster.srun(LOGIN).out
     assert cluster.must(node, LOGIN, user="ann") == "host=\n"
 
 

@@ -22,8 +22,8 @@ GET = b"GET /info HTTP/1.1\r\nHost: d\r\n\r\n"
 async def talk(path: str, *pieces: bytes) -> bytes:
     """Everything that the broker answers to these bytes, until it closes or has nothing to say."""
     broker = server.Broker()
-    door = broker.door(listening(path))
-    door.open()
+    door = broker.door()
+    door.open(listening(path), everybodys=True)
     try:
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_unix_connection(path)

@@ -51,8 +51,8 @@ async def attached(path: Path, dockerd: str, script: list[bytes]) -> bytes:
 
     broker = server.Broker()
     upstream = await asyncio.start_unix_server(daemon, dockerd)
-    door = broker.door(listening(str(path)))
-    door.open()
+    door = broker.door()
+    door.open(listening(str(path)), everybodys=True)
     try:
         async with asyncio.timeout(10):
             reader, writer = await asyncio.open_unix_connection(str(path))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ Broker = Callable[..., list[bytes]]
 def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     """Give it pieces of an answer: one connection is served with them; what was asked is in the list it returns."""
     path = str(tmp_path / "docker.sock")
-    monkeypatch.setattr(task_prolog, "SOCKET", path)
+    monkeypatch.setattr(task_prolog, "RUN", str(tmp_path))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
@@ -58,7 +59,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.fixture
 def export() -> Callable[[], str]:
-    return lambda: f"export DOCKER_HOST=unix://{task_prolog.SOCKET}"
+    return lambda: f"export DOCKER_HOST=unix://{task_prolog.RUN}/docker.sock"
 
 
 def test_a_task_learns_where_its_docker_is(
@@ -67,6 +68,16 @@ def test_a_task_learns_where_its_docker_is(
     asked = broker(answer(200, ""))
     assert said(capsys) == [export()]
     assert asked[0].startswith(b"POST /slurm-hooks/join HTTP/1.1\r\nHost: ")
+
+
+def test_a_task_of_a_user_with_a_socket_of_his_own_is_told_that_one(
+    broker: Broker, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "users" / f"{os.getuid()}.sock"
+    own.parent.mkdir()
+    (tmp_path / "docker.sock").rename(own)
+    broker(answer(200, "served there"))
+    assert said(capsys) == [f"export DOCKER_HOST=unix://{own}", "print served there"]
 
 
 def test_the_brokers_line_is_printed_into_the_job(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +126,7 @@ def test_whatever_is_answered_the_task_goes_on(
 def test_without_a_broker_the_task_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(task_prolog, "SOCKET", str(tmp_path / "missing.sock"))
+    monkeypatch.setattr(task_prolog, "RUN", str(tmp_path / "missing"))
     assert said(capsys)[1:] == [
         "print slurm-hooks: no containers in this job: the broker does not answer (No such file or directory)"
     ]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A listening socket for each user with a job here, since the kernel's queue of connect(2) is one a socket.
+
+    /run/slurm-hooks/docker.sock        everybody's: refusals in words, and jobs whose user has none of his own yet
+    /run/slurm-hooks/users/<uid>.sock   that user's alone (0600), from his first job's Prolog to his last one's Epilog
+
+It is made when the record appears, some milliseconds after the Prolog has written it and well before the first task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+
+from slurm_hooks import config, events, linux
+from slurm_hooks.broker.door import Door, listening
+from slurm_hooks.broker.peers import Registry
+
+LOOK_SECONDS = 10.0  # should the kernel's word of a change ever be missed
+TRY_SECONDS, TRIES = 0.01, 100  # a Prolog makes the record's directory first, then what is in it
+
+
+class Sockets:
+    """The users' sockets of this broker, kept to the records of jobs."""
+
+    def __init__(self, door: Door, registry: Registry, run: str = config.RUN) -> None:
+        self._door, self._registry = door, registry
+        self._records, self._top = f"{run}/jobs", f"{run}/users"
+        self._open: dict[int, socket.socket] = {}  # by uid
+        self._held = False
+
+    def path(self, uid: int) -> str:
+        return f"{self._top}/{uid}.sock"
+
+    def renew(self) -> bool:
+        """One for each user with a record, none for another; False: there are records that cannot be read (yet)."""
+        users, whole = self._registry.users()
+        if self._held:
+            return True
+        for uid in users - self._open.keys():
+            try:
+                self._open[uid] = listening(self.path(uid), uid)
+            except OSError as error:  # his jobs use everybody's socket
+                events.record("socket-fault", uid=uid, why=str(error))
+                continue
+            self._door.open(self._open[uid], everybodys=False)
+        for uid in self._open.keys() - users:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path(uid))
+            self._door.shut(self._open.pop(uid))
+        return whole
+
+    def sweep(self) -> None:
+        """Remove what a broker before us has left of users who have no job here any more."""
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self._top):
+                if name not in {f"{uid}.sock" for uid in self._open}:
+                    os.unlink(f"{self._top}/{name}")
+
+    def hold(self) -> None:
+        """Another broker is about to make them: leave them alone."""
+        self._held = True
+
+    def resume(self) -> None:
+        """It did not come, and may have taken some of them: make all anew."""
+        self._held = False
+        for uid in list(self._open):
+            self._door.shut(self._open.pop(uid))
+        self.renew()
+
+    async def keep(self) -> None:
+        """For ever: follow the records."""
+        os.makedirs(self._records, 0o700, exist_ok=True)
+        changed = asyncio.Event()
+        watch = linux.watch(self._records)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(watch, changed.set)
+        try:
+            while True:
+                with suppress(BlockingIOError):
+                    os.read(watch, 65536)
+                changed.clear()
+                for _ in range(TRIES):
+                    if self.renew():
+                        break
+                    await asyncio.sleep(TRY_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await changed.wait()
+        finally:
+            loop.remove_reader(watch)
+            os.close(watch)
