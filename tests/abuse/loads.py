@@ -106,12 +106,12 @@ time.sleep(9999)""",
     Load(
         "a container that prints, an attach that reads",
         """import subprocess
-printing = ["img", "sh", "-c", "exec cat /dev/zero"]
+printing = ["img", "yes", "x" * 100]
 subprocess.run(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *printing], stdout=subprocess.DEVNULL)""",
         goes_on=True,
     ),
 )
-PRINTS = """printed=$(docker run --rm img sh -c 'head -c {size} /dev/zero' | wc -c); echo "PRINTED $printed" """
+PRINTS = """printed=$(docker run --rm img sh -c 'yes 0123456789 | head -c {size}' | wc -c); echo "PRINTED $printed" """
 MEASURE = """import subprocess, time
 for _ in range({rounds}):
     begun = time.monotonic()
