@@ -111,7 +111,7 @@ subprocess.run(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *prin
         goes_on=True,
     ),
 )
-PRINTS = """printed=$(docker run --rm img sh -c 'yes 0123456789 | head -c {size}' | wc -c); echo "PRINTED $printed" """
+PRINTS = """printed=$(docker run --rm img sh -c 'yes $(head -c 8000 /dev/zero | tr "\\000" x) | head -c {size}' | wc -c); echo "PRINTED $printed" """
 MEASURE = """import subprocess, time
 for _ in range({rounds}):
     begun = time.monotonic()
