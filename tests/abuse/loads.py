@@ -42,14 +42,22 @@ class Load:
     goes_on: bool = False  # through us to dockerd, so that it is compared with itself on dockerd alone
     socket: str = ""  # "": the user's own
     outside: bool = False  # of any job
+    processes: int = 1
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def yardstick(self) -> Load:
+        """What costs the node as much, and does nothing to us."""
+        if self.waits:
+            return SLEEPS
+        return SPINS if self.processes == 1 else SPINS_FROM_FOUR
+
 
 SLEEPS = Load("sleeps", "time.sleep(9999)", waits=True)
 SPINS = Load("spins", "while True: pass")
-SPINS_FROM_FOUR = Load("spins, 4 processes", "os.fork(); os.fork()\nwhile True: pass")
+SPINS_FROM_FOUR = Load("spins, 4 processes", "os.fork(); os.fork()\nwhile True: pass", processes=4)
 CONNECTS_AND_LEAVES = Load("connects and leaves", CONNECTS)
 SILENT = Load(
     "2,000 connections, silent",
@@ -71,7 +79,7 @@ time.sleep(9999)""",
 LOADS = (
     CONNECTS_AND_LEAVES,
     Load("connects and leaves, at everybody's socket", CONNECTS, socket=EVERYBODYS),
-    Load("connects and leaves, 4 processes", CONNECTS_FROM_FOUR),
+    Load("connects and leaves, 4 processes", CONNECTS_FROM_FOUR, processes=4),
     Load("connects and leaves, of no job", CONNECTS, socket=EVERYBODYS, outside=True),
     SILENT,
     HALF_SENT,
@@ -111,7 +119,8 @@ subprocess.run(["docker", "-H", "unix://" + SOCKET, "run", *FLAGS, "--rm", *prin
         goes_on=True,
     ),
 )
-PRINTS = """printed=$(docker run --rm img sh -c 'yes $(head -c 8000 /dev/zero | tr "\\000" x) | head -c {size}' | wc -c); echo "PRINTED $printed" """
+PRINTS = """line=$(head -c 8000 /dev/zero | tr '\\000' x)
+echo "PRINTED $(docker run --rm img sh -c "yes $line | head -c {size}" | wc -c)" """
 MEASURE = """import subprocess, time
 for _ in range({rounds}):
     begun = time.monotonic()
