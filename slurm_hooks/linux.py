@@ -199,6 +199,18 @@ def status_of(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def keyed(path: str, key: str) -> int | None:
+    """The number behind a key in a flat keyed file of cgroupfs (cgroup-v2.rst, Format); None: not there."""
+    try:
+        for line in read(path).splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def cgroup_lines(text: str) -> dict[str, str]:
     """/proc/<pid>/cgroup: controller to path; the cgroup v2 line under the empty name (cgroups(7))."""
     paths: dict[str, str] = {}

@@ -38,6 +38,7 @@ HANDLERS = {
     "volumes": ("own", "written anew: there is none"),
     "usage": ("own", "of the job"),
     "join": ("own", "of the job"),
+    "account": ("own", "of the job"),
     **dict.fromkeys(
         ("inspect", "own", "attach", "remove", "stats", "pause", "restart", "rename"),
         ("own", "a container of the job's own"),

@@ -21,7 +21,7 @@ def main() -> int:
     path = socket_path()
     print(f"export DOCKER_HOST=unix://{path}")
     try:
-        status, text = join(path)
+        status, text = asked(path, "join")
     except (OSError, ValueError) as error:
         status, text = 0, f"the broker does not answer ({getattr(error, 'strerror', None) or error})"
     if status != 200 and is_first_task():
@@ -39,16 +39,17 @@ def socket_path() -> str:
     return own if os.path.exists(own) else f"{RUN}/docker.sock"
 
 
-def join(path: str) -> tuple[int, str]:
-    """Ask the broker to bring this task under the job's pids limit; (HTTP status, a line for the user or "").
+def asked(path: str, what: str) -> tuple[int, str]:
+    """Ask the broker: to `join` brings this task under the job's pids limit; (HTTP status, lines for the user or "").
 
-    The broker sees by the kernel who asks. It gives the line once a job. Raises OSError.
+    The broker sees by the kernel who asks. Raises OSError.
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         connection.settimeout(SECONDS)
         connection.connect(path)
-        connection.send(b"POST /slurm-hooks/join HTTP/1.1\r\nHost: slurm-hooks\r\nContent-Length: 0\r\n\r\n")
+        request = f"POST /slurm-hooks/{what} HTTP/1.1\r\nHost: slurm-hooks\r\nContent-Length: 0\r\n\r\n"
+        connection.send(request.encode())
         answer = b""
         while not _whole(answer):
             part = connection.recv(4096)

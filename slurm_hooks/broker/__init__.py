@@ -3,6 +3,7 @@
 
 server.py      what all connections share; the program
 door.py        accept, within each user's bounds
+sockets.py     one for each user with a job, beside everybody's
 channel.py     a socket on the loop, without buffers
 turns.py       whose request is next
 peers.py       who is asking: pidfd, cgroup, open job
@@ -21,6 +22,7 @@ staging.py     the helper that resolves bind sources as the user and stages them
 readback.py    what the kernel says of a started container
 containers.py  found, listed, inspected, removed
 answers.py     what a job sees of dockerd's answers: its own, by its names (pure)
+account.py     what became of a job's containers, for its user
 node.py        version, info, usage, join
 relay.py       one upstream connection a request; splice after a real 101
 orphans.py     what a broker that was killed in a launch has left

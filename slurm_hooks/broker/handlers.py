@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from slurm_hooks.broker import answers, containers, execs, filters, images, launch, node, pulls, relay, routes
+from slurm_hooks.broker import account, answers, containers, execs, filters, images, launch, node, pulls, relay, routes
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.broker.peers import Asker
@@ -181,6 +181,10 @@ async def _join(c: Connection, asker: Asker, match: routes.Match, request: Reque
     await c.reply_text(*node.join(asker, settings, why))
 
 
+async def _account(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await c.reply_text(200, account.told(asker))
+
+
 async def _usage(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     await c.reply_value(*node.usage(asker))
 
@@ -215,6 +219,7 @@ HANDLERS: dict[str, Handler] = {
     "exec-start": _exec_start,
     "exec-own": _exec_own,
     "join": _join,
+    "account": _account,
     "usage": _usage,
 }
 

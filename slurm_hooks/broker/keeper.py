@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import cache, containers, notes, orphans, staging
+from slurm_hooks.broker import account, cache, containers, notes, orphans, staging
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
@@ -137,9 +137,13 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
     if event["Action"] == "die":
         peaks = cgroups.of(job.version).peaks(job.cgroup)
         _keep_peaks(job, peaks)
-        events.record(
-            "end", job=job.id, restart=job.restart, container=name, exit=int(actor.get("exitCode", -1)), peaks=peaks
-        )
+        status, own = int(actor.get("exitCode", -1)), account.taken(nonce)
+        note = notes.at(job, nonce)
+        if note is not None:
+            seconds = max(event.get("timeNano", 0) / 1e9 - note.created, 0.0)
+            facts = {"name": name, "image": note.image, "exit": status, "seconds": round(seconds, 1)}
+            account.keep(job, facts | {"limit": note.asked.get("HostConfig.PidsLimit", 0)} | own)
+        events.record("end", job=job.id, restart=job.restart, container=name, exit=status, own=own, peaks=peaks)
     elif event["Action"] == "oom":
         events.record("oom", job=job.id, restart=job.restart, container=name)
     elif event["Action"] == "create":

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import answers, images, keeper, model, notes, readback, rootfs, staging
+from slurm_hooks.broker import account, answers, images, keeper, model, notes, readback, rootfs, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused
@@ -179,6 +179,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     missing = set(staged) - set(seen.staged)
     if missing:
         return [f"mounts: {target} is not staged on the host" for target in sorted(missing)]
+    account.watch(note.nonce, seen.pid, job.version, seen.cgroup)
     events.record("start", job=job.id, restart=job.restart, container=note.name, pid=seen.pid, read_back="as asked")
     return []
 

@@ -8,7 +8,7 @@ import platform
 from typing import Any
 
 from slurm_hooks import __version__, cgroups, jobs
-from slurm_hooks.broker import notes
+from slurm_hooks.broker import account, notes
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.settings import Settings
@@ -60,6 +60,7 @@ def usage(asker: Asker) -> tuple[int, Any]:
         "pids": {"limit": job.effective, "processes": len(cgroup.processes(job.cgroup))},
         "peaks": cgroup.peaks(job.cgroup),
         "containers": [{"name": note.name, "image": note.image} for note in notes.of(job)],
+        "ended": account.of(job),
     }
 
 

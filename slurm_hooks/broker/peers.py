@@ -19,6 +19,7 @@ from slurm_hooks.errors import Refused
 
 LOOK_SECONDS = 0.05  # between two looks at the records for users whom we do not know
 STEP = "step_"  # Slurm's name for the cgroup of a step, all releases
+BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Asker:
     gid: int
     groups: tuple[int, ...]
     job: jobs.Job
+    step: str = ""  # a number, batch, extern, interactive
 
 
 class Registry:
@@ -114,7 +116,7 @@ class Peer:
                 "docker", f"job {job.id} is of uid {job.uid}, and this process is not", "Ask as the job's user."
             )
         groups = tuple(int(group) for group in status["Groups"].split())
-        return Asker(self.pid, job.uid, job.gid, groups, job)
+        return Asker(self.pid, job.uid, job.gid, groups, job, path.partition(f"/{STEP}")[2].partition("/")[0])
 
 
 def _gone() -> Refused:

@@ -106,6 +106,7 @@ ROUTES: tuple[Route, ...] = (
     _route("GET", "/plugins/{image}/json", "absent", "docker inspect"),
     # -- our own, beside Docker's
     _route("POST", "/slurm-hooks/join", "join", "the TaskProlog"),
+    _route("POST", "/slurm-hooks/account", "account", "the TaskEpilog"),
     _route("GET", "/slurm-hooks/usage", "usage", "slurm-hooks"),
 )  # fmt: skip
 

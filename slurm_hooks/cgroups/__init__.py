@@ -50,6 +50,12 @@ if TYPE_CHECKING:
         def peaks(self, path: str) -> dict[str, int]:
             """High-water marks: `pids` (number), `memory` (bytes); what the kernel does not tell is absent."""
 
+        def counts(self, path: str) -> dict[str, int]:
+            """`cpu` (ms), `oom` (processes ended for memory), `full` (forks refused); what is not told is absent."""
+
+        def memory_limit(self, path: str) -> int:
+            """The least memory limit from `path` up to the root, bytes; 0: none."""
+
         def hold_steps(self, path: str, figure: int) -> None:
             """Bring the processes of the job's steps under its figure, and leave Slurm's own threads their room."""
 

@@ -17,6 +17,8 @@ from slurm_hooks import linux
 from slurm_hooks.cgroups import limits
 from slurm_hooks.errors import NodeFault
 
+NO_LIMIT = 1 << 60  # memory.limit_in_bytes has no word for it: a number just below 2^63
+
 
 class V1:
     """cgroups.Hierarchy for cgroup v1."""
@@ -39,7 +41,12 @@ class V1:
         return list(found.values())
 
     def identity(self, lines: dict[str, str]) -> str:
-        return lines.get("freezer", "")  # proctrack/cgroup puts every process of a step there
+        path = lines.get("freezer", "")  # proctrack/cgroup puts every process of a step there
+        if "/job_" in path and "/" not in path.partition("/job_")[2]:
+            # Not a TaskEpilog: it is slurmstepd's child, which stays at the job's own level of this hierarchy alone.
+            # Nobody but root can put a process there; a container's lie one level deeper.
+            return next((other for other in lines.values() if other.startswith(f"{path}/step_")), path)
+        return path
 
     def make(self, root: str, path: str) -> bool:
         if not os.path.isdir(self._pids("")):
@@ -125,6 +132,33 @@ class V1:
             except (OSError, ValueError):
                 pass
         return found
+
+    def counts(self, path: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        try:
+            found["cpu"] = int(linux.read(f"{self.mount}/cpuacct{path}/cpuacct.usage")) // 1_000_000
+        except (OSError, ValueError):
+            pass
+        for name, file, key in (
+            ("oom", f"{self.mount}/memory{path}/memory.oom_control", "oom_kill"),  # Linux 4.13
+            ("full", f"{self.mount}/pids{path}/pids.events", "max"),
+        ):
+            value = linux.keyed(file, key)
+            if value is not None:
+                found[name] = value
+        return found
+
+    def memory_limit(self, path: str) -> int:
+        least = 0
+        while path:
+            try:
+                limit = int(linux.read(f"{self.mount}/memory{path}/memory.limit_in_bytes"))
+            except (OSError, ValueError):
+                limit = NO_LIMIT
+            if limit < NO_LIMIT:
+                least = min(least or limit, limit)
+            path = path.rpartition("/")[0]
+        return least
 
     def hold_steps(self, path: str, figure: int) -> None:
         """Move the pids of the job's steps into our pids hierarchy until a pass moves none.

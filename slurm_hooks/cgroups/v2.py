@@ -144,6 +144,30 @@ class V2:
                 pass  # pids.peak came with Linux 6.8, memory.peak with 5.19
         return found
 
+    def counts(self, path: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name, file, key, per in (
+            ("cpu", "cpu.stat", "usage_usec", 1000),
+            ("oom", "memory.events", "oom_kill", 1),
+            ("full", "pids.events", "max", 1),
+        ):
+            value = linux.keyed(self._at(path, file), key)
+            if value is not None:
+                found[name] = value // per
+        return found
+
+    def memory_limit(self, path: str) -> int:
+        least = 0
+        while path:
+            try:
+                limit = limits.parsed(linux.read(self._at(path, "memory.max")))
+            except OSError:
+                limit = None  # a level whose parent does not delegate memory
+            if limit is not None:
+                least = min(least or limit, limit)
+            path = path.rpartition("/")[0]
+        return least
+
     def hold_steps(self, path: str, figure: int) -> None:
         # A step's user/ has the tasks, slurm/ beside it the slurmstepd. A step that could eat the whole job's
         # pids.max leaves slurmstepd without threads: it dies of that ("fatal: pthread_create error", 24.11), and

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.policy import ROOT
 
 INTERPRETER = "/usr/bin/python3"  # etc/slurm/* name it, with -I and -S
-HOOKS = ("prolog", "task_prolog", "epilog")
+HOOKS = ("prolog", "task_prolog", "task_epilog", "epilog")
 SLOW = (
     "argparse", "asyncio", "dataclasses", "docker", "enum", "functools", "inspect", "json", "logging", "msgspec",
     "pathlib", "psutil", "re", "selectors", "socket", "ssl", "subprocess", "tempfile", "tomllib", "typing",

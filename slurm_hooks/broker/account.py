@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a job's containers, for its user: how each ended and what it took.
+
+The figures are of the container's own cgroup, which goes within milliseconds of its first process. So they are
+read when the pidfd of that process says that it has exited, before dockerd has heard of it. They wait here for
+dockerd's word of the exit status; then they are written into the job's record, as `ops/ended`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from slurm_hooks import cgroups, jobs, linux
+from slurm_hooks.broker import readback
+from slurm_hooks.broker.peers import BATCH, Asker
+
+KEPT = 20  # containers of a job that are told one by one: the last ones
+WAITING = 10_000  # figures kept for dockerd's word, which may be missed
+
+_figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
+
+
+def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:
+    """Read the figures of the container when its first process ends; `cgroup` is where the kernel has that one."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # over already: nothing is left to be read
+        return
+    try:
+        same = readback.cgroup_of(pid, version) == cgroup
+    except OSError:
+        same = False
+    if not same:
+        os.close(pidfd)
+        return
+    asyncio.get_running_loop().add_reader(pidfd, _ended, pidfd, nonce, version, cgroup)
+
+
+def _ended(pidfd: int, nonce: str, version: int, cgroup: str) -> None:
+    hierarchy = cgroups.of(version)
+    _figures[nonce] = hierarchy.peaks(cgroup) | hierarchy.counts(cgroup)
+    if len(_figures) > WAITING:
+        del _figures[next(iter(_figures))]
+    asyncio.get_running_loop().remove_reader(pidfd)
+    os.close(pidfd)
+
+
+def taken(nonce: str) -> dict[str, int]:
+    """The figures of a container that has ended: `memory` (bytes) and `pids` at most, `cpu` (ms), `oom`, `full`."""
+    return _figures.pop(nonce, {})
+
+
+def keep(job: jobs.Job, entry: dict[str, Any]) -> None:
+    """Add a container to the job's account: its name, image, exit status, seconds, pids limit and figures."""
+    account = _read(job)
+    account["containers"] += 1
+    account["failed"] += entry["exit"] != 0
+    account["untold"] += 1
+    account["last"] = [*account["last"], entry][-KEPT:]
+    _write(job, account)
+
+
+def _read(job: jobs.Job) -> dict[str, Any]:
+    try:
+        account: dict[str, Any] = json.loads(linux.read(f"{jobs.directory(job.key)}/ops/ended"))
+    except (OSError, ValueError):
+        account = {"containers": 0, "failed": 0, "untold": 0, "last": []}
+    return account
+
+
+def _write(job: jobs.Job, account: dict[str, Any]) -> None:
+    try:
+        linux.replace(f"{jobs.directory(job.key)}/ops/ended", json.dumps(account))
+    except OSError:
+        pass  # the run directory is full: the user does without
+
+
+def of(job: jobs.Job) -> list[dict[str, Any]]:
+    """The last containers of the job that have ended, for `slurm-hooks usage`."""
+    last: list[dict[str, Any]] = _read(job)["last"]
+    return last
+
+
+def told(asker: Asker) -> str:
+    """The account for the TaskEpilog: of the whole job at the end of its batch script, of the new ones after a step.
+
+    Steps of a batch job say nothing, since its script goes on and the end will tell.
+    """
+    job = asker.job
+    account = _read(job)
+    batch = asker.step == BATCH
+    if not account["untold"] or (not batch and cgroups.of(job.version).exists(f"{job.cgroup}/step_{BATCH}")):
+        return ""
+    number = account["containers"] if batch else account["untold"]
+    last = account["last"][-number:]
+    failed = account["failed"] if batch else sum(entry["exit"] != 0 for entry in last)
+    _write(job, account | {"untold": 0})
+    limit = cgroups.of(job.version).memory_limit(job.cgroup)
+    head = f"slurm-hooks: job {job.id} ran {number} container{'s' * (number > 1)}, {failed or 'none'} failed"
+    if number > len(last):
+        head += f"; the last {len(last)}"
+    return "\n".join([f"{head}:", *(f"  {line(entry, limit)}" for entry in last)])
+
+
+def line(entry: Mapping[str, Any], limit: int) -> str:
+    """One container, as its user reads it; `limit`: of the job's memory, bytes, 0 for none."""
+    said = [f"exit {entry['exit']}"]
+    if entry.get("oom"):
+        whose = f"the job's limit is {_size(limit)}" if limit else "the node had none left"
+        said[0] += f", processes ended for want of memory ({whose})"
+    elif entry["exit"] > 128:
+        said[0] += f" (signal {entry['exit'] - 128})"
+    if entry.get("full"):
+        said.append(f"its limit of {entry['limit']} processes was reached")
+    said.append(f"{entry['seconds']:.1f} s")
+    if "cpu" in entry:
+        said.append(f"CPU {entry['cpu'] / 1000:.1f} s")
+    if "memory" in entry:
+        said.append(f"peak {_size(entry['memory'])}")
+    if "pids" in entry:
+        said.append(f"{entry['pids']} process{'es' * (entry['pids'] > 1)}")
+    return f"{entry['name']} ({entry['image']}): {', '.join(said)}"
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of a job's containers that its user finds at the end of the job's output."""
+
+from __future__ import annotations
+
+import re
+
+from tests.cluster.slurm import Cluster
+
+JOB = """docker run --rm --name fine img sh -c 'sleep 0.3'
+docker run --rm --name wrong img sh -c 'sleep 0.3; exit 3'
+docker run --rm --name full --pids-limit 12 img sh -c 'for i in 1 2 3 4 5 6 7 8 9 a b c d; do sleep 0.5 & done; wait'
+docker run --rm --name memory img sh -c 'x=y; while :; do x=$x$x; done'"""
+
+
+def test_a_batch_jobs_output_ends_with_it(cluster: Cluster, node: str) -> None:
+    job = cluster.run(JOB, options="--mem=100")
+    told = job.output.splitlines()[-5:]
+    assert told[0] == f"slurm-hooks: job {job.id} ran 4 containers, 3 failed:", job.output
+    fine = re.fullmatch(r"  fine \(img\): exit 0, \d\.\d s, CPU \d\.\d s, peak (\d+) MiB, (\d+) processes", told[1])
+    assert fine and 1 <= int(fine[1]) <= 50 and 1 <= int(fine[2]) <= 12, told
+    assert told[2].startswith("  wrong (img): exit 3, "), told
+    assert "its limit of 12 processes was reached" in told[3], told
+    assert told[4].startswith(
+        "  memory (img): exit 137, processes ended for want of memory (the job's limit is 100 MiB)"
+    ), told
+
+
+def test_a_step_that_is_no_batch_jobs_ends_with_its_own_on_standard_error(cluster: Cluster, node: str) -> None:
+    done = cluster.srun("docker run --rm --name one img sh -c 'sleep 0.3; exit 3'; echo over", options="--mem=100")
+    assert done.out.endswith("over\n")
+    assert re.search(r"^slurm-hooks: job \d+ ran 1 container, 1 failed:\n  one \(img\): exit 3, ", done.err, re.M), done
+
+
+def test_steps_of_a_batch_job_leave_it_to_the_end(cluster: Cluster, node: str) -> None:
+    job = cluster.run("srun docker run --rm --name one img true; echo after the step", options="--mem=100")
+    lines = job.output.splitlines()
+    assert lines.index("after the step") < lines.index(f"slurm-hooks: job {job.id} ran 1 container, none failed:"), (
+        lines
+    )
+
+
+def test_a_job_without_containers_is_told_nothing(cluster: Cluster, node: str) -> None:
+    assert "ran" not in cluster.srun("echo quiet").err
+    assert cluster.run("echo quiet").output.splitlines()[-1] == "quiet"
+
+
+def test_it_is_the_askers_own_jobs(cluster: Cluster, node: str) -> None:
+    other = cluster.sbatch("docker run --rm --name secret img true; echo begun; exec sleep 600", options="--mem=100")
+    other.wait_for_output("begun")
+    mine = cluster.srun("docker run --rm --name mine img true", user="bob", options="--mem=100")
+    assert "mine" in mine.err and "secret" not in mine.err, mine
+    other.cancel()
+    other.wait()
