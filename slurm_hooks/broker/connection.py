@@ -27,7 +27,7 @@ from slurm_hooks.settings import Settings
 IDLE_SECONDS = 60.0  # between requests; no connection of the docker CLI is idle for longer
 REQUEST_SECONDS = 20.0  # from a request's first byte to its last, however it comes
 REPLY_SECONDS = 30.0  # for a client to take an answer of ours
-MOST_PENDING = 4 * 1024 * 1024  # bytes of all the requests that a user has begun and not finished
+MOST_PENDING = 4 * 1024 * 1024  # bytes of all the requests of a user, from their first byte to their answer
 CONNECTIONS_OF_A_JOB = 512  # a docker run has three or four
 
 
@@ -36,7 +36,7 @@ class Broker(Protocol):
 
     registry: Registry
     turns: Turns
-    pending: Counter[int]  # bytes of requests begun, by uid
+    pending: Counter[int]  # bytes of requests that are under way, by uid
     of_jobs: Counter[str]  # connections, by the job's key
     leaving: bool  # another broker has the socket: no connection is kept for a next request
 
@@ -64,6 +64,7 @@ class Connection:
         self.intake = Intake()
         self.idle = False  # between two requests: to be ended whenever somebody wants to
         self._job = ""  # key of the job that the connection counts for
+        self._pending = 0  # bytes of the request that is under way, as they are counted
         self._turn: Turn | None = None
 
     async def serve(self) -> None:
@@ -72,25 +73,25 @@ class Connection:
             while await self._served():
                 pass
         finally:
-            if self._job:
-                _less(self.broker.of_jobs, self._job, 1)
+            self._counts_for("")
 
     async def _served(self) -> bool:
         """A request and its answer; False where the connection is over."""
         try:
-            request = await self._request()
-        except BadRequest as error:
-            await self._reply(error.http_status, relay.error_body(error))
-            return False
-        except TimeoutError:
-            return False
-        if request is None:
-            return False
-        self._turn = await self.broker.turns.begin(self.peer.uid)
-        try:
+            try:
+                request = await self._request()
+            except BadRequest as error:
+                await self._reply(error.http_status, relay.error_body(error))
+                return False
+            except TimeoutError:
+                return False
+            if request is None:
+                return False
+            self._turn = await self.broker.turns.begin(self.peer.uid)
             await self._answer(request)
         finally:
             self.waits()
+            self._holds(0)
         done = self.intake.h11.our_state is h11.DONE and self.intake.h11.their_state is h11.DONE
         return done and not self.broker.leaving
 
@@ -103,7 +104,6 @@ class Connection:
         """The next whole request. Raises BadRequest, TimeoutError."""
         if self.intake.h11.our_state is h11.DONE:
             self.intake.ready_for_next()  # looks at what came early, so a BadRequest is answered as any other
-        counted = 0
         try:
             self.idle = not self.intake.pending
             async with asyncio.timeout(IDLE_SECONDS if self.idle else REQUEST_SECONDS) as limit:
@@ -112,12 +112,11 @@ class Connection:
                         request = self.intake.next()
                     except EOFError:
                         return None
-                    if request is not None:
-                        return request
-                    self.broker.pending[self.peer.uid] += self.intake.pending - counted
-                    counted = self.intake.pending
+                    self._holds(self.intake.pending)  # a whole one too: it may wait for its turn, or for a container
                     if self.broker.pending[self.peer.uid] > MOST_PENDING:
                         raise BadRequest("request", "4 MiB of requests are under way", "Send one after the other.")
+                    if request is not None:
+                        return request
                     if self.intake.h11.they_are_waiting_for_100_continue:
                         go_on = self.intake.h11.send(h11.InformationalResponse(status_code=100, headers=[]))
                         await self.channel.write(go_on or b"")
@@ -130,18 +129,24 @@ class Connection:
                     self.intake.feed(data)
         finally:
             self.idle = False
-            _less(self.broker.pending, self.peer.uid, counted)
+
+    def _holds(self, size: int) -> None:
+        """Of the request that is under way we keep so many bytes."""
+        _add(self.broker.pending, self.peer.uid, size - self._pending)
+        self._pending = size
 
     def _counts_for(self, key: str) -> None:
-        """The connection is a job's from its first request on. Raises Conflict where the job has too many."""
+        """The connection is a job's from its first request on, "" for none. Raises Conflict where it has too many."""
         if self._job == key:
             return
         if self._job:
-            _less(self.broker.of_jobs, self._job, 1)
-        self._job = key
-        self.broker.of_jobs[key] += 1
-        if self.broker.of_jobs[key] > CONNECTIONS_OF_A_JOB:
+            _add(self.broker.of_jobs, self._job, -1)
+        self._job = ""
+        if key and self.broker.of_jobs[key] >= CONNECTIONS_OF_A_JOB:
             raise Conflict("docker", f"this job has {CONNECTIONS_OF_A_JOB} connections open", "Let some end.")
+        if key:
+            self._job = key
+            _add(self.broker.of_jobs, key, 1)
 
     async def _answer(self, request: Request) -> None:
         asker: Asker | None = None
@@ -278,9 +283,9 @@ class Connection:
         await relay.splice(self.channel, answer, bytes(early))
 
 
-def _less(of: Counter[Any], key: Any, number: int) -> None:
-    """Subtract; a counter keeps no zeros, or it would grow for ever."""
-    of[key] -= number
+def _add(of: Counter[Any], key: Any, number: int) -> None:
+    """Without zeros, or the counter would grow for ever."""
+    of[key] += number
     if not of[key]:
         del of[key]
 

@@ -63,12 +63,15 @@ class Intake:
             check_head(self._head[self._line :] if end < 0 else self._head[: end + 4])
             self._head_seen = end >= 0
             self._line = max(self._line, self._head.rfind(b"\r\n", max(known - 1, 0)) + 2)
+            if self._head_seen:
+                self._head = self._head[: end + 4]
         self.h11.receive_data(data)
 
     @property
     def pending(self) -> int:
-        """Bytes of the request that is being received."""
-        return len(self._head) + len(self._body)
+        """Bytes that are kept of the request that is being received, and of what came behind it."""
+        behind = len(self.h11.trailing_data[0]) if self._head_seen else 0
+        return len(self._head) + len(self._body) + behind
 
     def next(self) -> Request | None:
         """The next whole request; None while bytes are missing, EOFError at the end. Raises BadRequest."""
@@ -107,7 +110,7 @@ class Intake:
             # They are in h11's buffer already: look at them as `feed` would have.
             end = early.find(b"\r\n\r\n")
             check_head(early if end < 0 else early[: end + 4])
-            self._head, self._head_seen = early, end >= 0
+            self._head, self._head_seen = early if end < 0 else early[: end + 4], end >= 0
 
 
 def check_head(head: bytes) -> None:
