@@ -7,6 +7,7 @@ has died: that is the case that matters.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,8 @@ from tests.cluster.slurm import Cluster
 CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 PROGRAM = r"""
 import os, socket, sys, threading, time
-GATE, DOCKERD, WHEN, WHAT = sys.argv[1:]
+GATE, DOCKERD, WHEN, WHAT, *REWRITE = sys.argv[1:]
+OLD, NEW = [text.encode() for text in REWRITE] or (b"", b"")
 def held():
     open(GATE + ".held", "w").close()
     while not os.path.exists(GATE + ".go"): time.sleep(0.02)
@@ -27,7 +29,9 @@ def pump(source, target):
 def serve(client):
     first = client.recv(65536)
     line = first.split(b"\r\n")[0].decode("latin-1")
-    chosen = line.startswith("POST ") and WHAT in line and not os.path.exists(GATE + ".held")
+    if WHEN == "rewritten" and line.startswith("POST ") and WHAT in line:
+        first = first.replace(OLD, NEW.ljust(len(OLD)))
+    chosen = WHEN != "rewritten" and line.startswith("POST ") and WHAT in line and not os.path.exists(GATE + ".held")
     daemon = socket.socket(socket.AF_UNIX)
     daemon.connect(DOCKERD)
     if chosen and WHEN == "asked": held()
@@ -63,12 +67,16 @@ class Gate:
 
 
 @contextmanager
-def gate(cluster: Cluster, when: str, what: str) -> Iterator[Gate]:
-    """Hold the next POST whose first line contains `what`, when it is "asked", or when dockerd has "answered" it."""
+def gate(cluster: Cluster, when: str, what: str, rewrite: tuple[str, str] = ("", "")) -> Iterator[Gate]:
+    """Hold the next POST whose first line contains `what`, when it is "asked", or when dockerd has "answered" it.
+
+    "rewritten": hold none, and tell dockerd the second text of `rewrite` where such a POST has the first, the longer.
+    """
     node, path = cluster.node, "/run/lab-gate"
     cluster.must(node, f"rm -f {path}*; cat > {path}.py", stdin=PROGRAM)
     dockerd = "/run/slurm-hooks-docker/docker.sock"
-    start = f"setsid --fork /usr/bin/python3 -I {path}.py {path} {dockerd} {when} {what} </dev/null >/dev/null 2>&1"
+    words = shlex.join([f"{path}.py", path, dockerd, when, what, *rewrite])
+    start = f"setsid --fork /usr/bin/python3 -I {words} </dev/null >/dev/null 2>&1"
     cluster.must(node, start)
     cluster.wait(node, f"[ -s {path}.pid ]", "the gate")
     cluster.must(node, f"cp {CONFIG} {path}.toml; printf '[docker]\\nsocket = \"{path}\"\\n' >> {CONFIG}")
