@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -193,7 +195,6 @@ def test_credentials_of_the_users_own(cluster: Cluster, site: Site, registry: Re
             "wrong": f"echo wrong | docker login -u {USER} --password-stdin {LOCKED}",
             "login": f"echo -n '{PASSWORD}' | docker login -u {USER} --password-stdin {LOCKED}",
             "with": f"docker pull {LOCKED}/tools/one:1",
-            "manifest": f"docker manifest inspect --insecure {LOCKED}/tools/one:1 | head -c 1",
             "logout": f"docker logout {LOCKED}; rm -rf ~/.docker",
         }
     )
@@ -203,6 +204,31 @@ def test_credentials_of_the_users_own(cluster: Cluster, site: Site, registry: Re
     assert f"Downloaded newer image for {LOCKED}/tools/one:1" in done["with"].out, done["with"]
     secret = cluster.must(cluster.node, f"grep -rlF '{PASSWORD}' /var/log/slurm-hooks /run/slurm-hooks || true")
     assert secret == ""
+
+
+def test_a_registry_describes_an_image_to_who_may_pull_it(cluster: Cluster, site: Site, registry: Registry) -> None:
+    """GET /distribution, as docker-py's get_registry_data asks it; `docker manifest` asks the registry itself."""
+    site.set(f"registries = ['{LOCKED}']")
+    digest = registry.push("img", "tools/described:1")
+    given = {"username": USER, "password": PASSWORD, "serveraddress": LOCKED}
+    header = f"X-Registry-Auth: {base64.urlsafe_b64encode(json.dumps(given).encode()).decode()}"
+    image_ = "tools/described:1/json"
+    said = in_a_job(
+        cluster,
+        {
+            "with credentials": [request("GET", f"/distribution/{LOCKED}/{image_}", None, header)],
+            "without": [request("GET", f"/distribution/{LOCKED}/{image_}")],
+            "elsewhere": [request("GET", f"/distribution/{OPEN}/{image_}")],
+            "with credentials, elsewhere": [request("GET", f"/distribution/{OPEN}/{image_}", None, header)],
+        },
+    )
+    assert said["with credentials"].status == 200, said
+    described = json.loads(said["with credentials"].text.partition("\r\n\r\n")[2])
+    assert described["Descriptor"]["digest"] == digest
+    assert [platform["os"] for platform in described["Platforms"]] == ["linux"]
+    assert "no basic auth credentials" in said["without"].text and digest not in said["without"].text, said
+    for name in ("elsewhere", "with credentials, elsewhere"):
+        assert said[name].status == 403 and "is not a registry for jobs here" in said[name].text, said
 
 
 def test_pulls_of_one_image_at_once_fetch_it_once(cluster: Cluster, site: Site, registry: Registry) -> None:
