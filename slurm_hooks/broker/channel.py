@@ -55,12 +55,6 @@ class Channel:
             watch.register(self._socket, 0)  # nothing is asked for, and EPOLLHUP is told always (epoll_ctl(2))
             await _ready(asyncio.get_running_loop().add_reader, watch.fileno())
 
-    def is_left(self) -> bool:
-        """Is the other side gone altogether by now?"""
-        poll = select.poll()
-        poll.register(self._socket, 0)
-        return bool(poll.poll(0))
-
     def write_eof(self) -> None:
         """Half-close. Raises OSError."""
         self._socket.shutdown(socket.SHUT_WR)

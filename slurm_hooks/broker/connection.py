@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import h11
@@ -257,8 +258,9 @@ class Connection:
     async def _body_of(self, answer: relay.Answer, head: bytes) -> None:
         h = self.intake.h11
         await self.channel.write(head)
-        async for part in answer.body():
-            await self.channel.write(h.send(h11.Data(data=part)) or b"")
+        async with aclosing(answer.body()) as parts:  # a pull's turn ends with it
+            async for part in parts:
+                await self.channel.write(h.send(h11.Data(data=part)) or b"")
         await self.channel.write(h.send(h11.EndOfMessage()) or b"")
 
     async def _until_client_leaves(self, work: Awaitable[None]) -> None:

@@ -47,9 +47,11 @@ async def _pull(c: Connection, asker: Asker, match: routes.Match, request: Reque
     up = await _served(c, request)
     site, query = c.broker.settings(), match.query
     wanted = pulls.wanted(site, query.get("fromImage", ""), query.get("tag", ""), request.registry_auth)
+    if not pulls.TURNS.free(asker.job.key, site.images):
+        await c.pass_on(pulls.Queued(up, site, asker, wanted))
+        return
     async with pulls.TURNS.taken(asker.job.key, site.images):
-        if not c.channel.is_left():  # who has left while it waited pulls no more
-            await c.pass_on(await pulls.begin(up, site, asker, wanted))
+        await c.pass_on(await pulls.begin(up, site, asker, wanted))
 
 
 async def _distribution(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:

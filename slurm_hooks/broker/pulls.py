@@ -13,16 +13,16 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from slurm_hooks import events, jobs
 from slurm_hooks.broker import cache, images, model
 from slurm_hooks.broker.peers import Asker
-from slurm_hooks.broker.relay import Answer, Upstream
-from slurm_hooks.errors import BadRequest, Conflict, Refused
+from slurm_hooks.broker.relay import Answer, Upstream, json_of, message_of
+from slurm_hooks.errors import BadRequest, Conflict, HooksError, Refused, with_help
 from slurm_hooks.knobs import images as policy
 from slurm_hooks.settings import Images, Settings
 
@@ -38,13 +38,15 @@ class Turns:
         self._running: Counter[str] = Counter()
         self._changed = asyncio.Condition()
 
+    def free(self, job: str, site: Images) -> bool:
+        """Is there one now?"""
+        return self._running[job] < site.pulls_of_job and self._running.total() < site.pulls_of_node
+
     @asynccontextmanager
     async def taken(self, job: str, site: Images) -> AsyncIterator[None]:
         """A turn, once there is one."""
         async with self._changed:
-            await self._changed.wait_for(
-                lambda: self._running[job] < site.pulls_of_job and self._running.total() < site.pulls_of_node
-            )
+            await self._changed.wait_for(lambda: self.free(job, site))
             self._running[job] += 1
         try:
             yield
@@ -150,6 +152,44 @@ async def begin(up: Upstream, site: Settings, asker: Asker, pull: Wanted) -> Ans
     return Watched(answer, up, site, asker, reference, before)
 
 
+class Queued(Answer):
+    """A pull that waits for its turn, and says so; it begins within its answer, so what goes wrong is told there."""
+
+    def __init__(self, up: Upstream, site: Settings, asker: Asker, pull: Wanted) -> None:
+        self._up, self._site, self._asker, self._pull = up, site, asker, pull
+        self.status, self.reason, self.headers = 200, b"OK", [(b"content-type", b"application/json")]
+
+    async def body(self) -> AsyncGenerator[bytes, None]:
+        """A line of ours, then dockerd's."""
+        yield _line({"status": f"Waiting for {self._pull.reference.name}: other pulls are under way on this node"})
+        async with TURNS.taken(self._asker.job.key, self._site.images):
+            try:
+                answer = await begin(self._up, self._site, self._asker, self._pull)
+            except HooksError as error:
+                yield _error(with_help(error, self._site.site.help))
+                return
+            try:
+                if answer.status != 200:
+                    yield _error(message_of(json_of(await answer.whole())))
+                    return
+                async with aclosing(answer.body()) as parts:
+                    async for part in parts:
+                        yield part
+            finally:
+                answer.close()
+
+    def close(self) -> None:
+        """What it holds ends with its body."""
+
+
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps(said).encode() + b"\r\n"
+
+
+def _error(text: str) -> bytes:
+    return _line({"errorDetail": {"message": text}, "error": text})
+
+
 class Watched(Answer):
     """A pull's progress, passed on line by line, while it stays within the bound."""
 
@@ -170,7 +210,7 @@ class Watched(Answer):
         self._failed = ""  # dockerd's own word of an error, which the client has had
         self._noted = False
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncGenerator[bytes, None]:
         """dockerd's lines; a last one of ours where the image is too large."""
         bound = int(self._site.images.largest_gigabytes * GIGABYTE)
         disk = Disk(self._site.docker.data_root)
@@ -210,7 +250,7 @@ class Watched(Answer):
         most = f"larger than {self._site.images.largest_gigabytes:g} GB, which is the most here"
         text = str(Refused(f"docker pull {self._reference.name}", most, policy.BRING))
         self._note(text, unpacked)
-        return json.dumps({"errorDetail": {"message": text}, "error": text}).encode() + b"\r\n"
+        return _error(text)
 
     def _note(self, why: str, unpacked: int = 0) -> None:
         self._noted = True

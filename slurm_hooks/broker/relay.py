@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +58,7 @@ class Answer:
         self.status, self.reason = event.status_code, event.reason
         self.headers = [(name, value) for name, value in event.headers if name in PASSED]
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncGenerator[bytes, None]:
         """The body, piece by piece. Raises ConnectionError where dockerd breaks off in it."""
         try:
             while isinstance(event := await self._event(), h11.Data):

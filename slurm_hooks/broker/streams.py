@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from slurm_hooks.broker.relay import Answer
@@ -19,6 +19,6 @@ class Rewritten(Answer):
         self.status, self.reason = answer.status, answer.reason
         self.headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def body(self) -> AsyncGenerator[bytes, None]:
         async for line in self._answer.lines():
             yield json.dumps(self._each(json.loads(line))).encode() + b"\n"

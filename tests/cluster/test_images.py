@@ -250,6 +250,29 @@ def test_pulls_of_one_image_at_once_fetch_it_once(cluster: Cluster, site: Site, 
     assert len(layers) == 1, layers
 
 
+def test_a_pull_that_waits_for_its_turn_says_so(cluster: Cluster, site: Site, registry: Registry) -> None:
+    site.set(f"registries = ['{OPEN}']\npulls_of_job = 1")
+    pid = "$(cat /var/lib/lab-registry/5000.pid)"
+    pull = f"docker pull {OPEN}/tools"
+    cluster.must(cluster.node, f"kill -STOP {pid}")  # the first pull goes on for as long as we like
+    try:
+        job = cluster.sbatch(
+            f"{pull}/one:1 > first 2>&1 & until docker ps >/dev/null; do :; done; sleep 1;"
+            f"timeout 2 {pull}/one:2; echo gave up $?; {pull}/none:1 2>&1 & {pull}/one:2; wait; cat first; rm first"
+        )
+        job.wait_for_output("gave up 124")
+        cluster.wait(
+            cluster.node, f"[ $(grep -c 'Waiting for {OPEN}' {job.output_file}) = 3 ]", "the words of those that wait"
+        )
+    finally:
+        cluster.must(cluster.node, f"kill -CONT {pid}")
+    job.wait()
+    for name in ("one:1", "one:2"):
+        assert f"Downloaded newer image for {OPEN}/tools/{name}" in job.output, job.output
+    assert "not found" in job.output  # dockerd's own words of an error, though the answer had begun
+    assert [event["image"] for event in job.events("pull")] == [f"{OPEN}/tools/one:1", f"{OPEN}/tools/one:2"]
+
+
 def test_an_image_beyond_the_sites_bound_is_not_kept(cluster: Cluster, site: Site, registry: Registry) -> None:
     image(cluster, "noise", "head -c 30000000 /dev/urandom > noise")
     image(cluster, "zeros", "head -c 30000000 /dev/zero > zeros")
