@@ -123,6 +123,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
         before = note
         if note.verified:  # of an earlier start
             note = notes.amend(job, note, verified=False)
+        account.begun(job)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             if before.verified:  # it runs, and was read back when it was started

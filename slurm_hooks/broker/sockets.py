@@ -3,6 +3,7 @@
 
     /run/slurm-hooks/docker.sock        everybody's: refusals in words, and jobs whose user has none of his own yet
     /run/slurm-hooks/users/<uid>.sock   that user's alone (0600), from his first job's Prolog to his last one's Epilog
+    /run/slurm-hooks/users/<uid>.ran    he has started a container meanwhile: a TaskEpilog has something to ask
 
 It is made when the record appears, some milliseconds after the Prolog has written it and well before the first task.
 """
@@ -32,7 +33,7 @@ class Sockets:
         self._held = False
 
     def path(self, uid: int) -> str:
-        return f"{self._top}/{uid}.sock"
+        return f"{self._top}/{_names(uid)[0]}"
 
     def renew(self) -> bool:
         """One for each user with a record, none for another; False: there are records that cannot be read (yet)."""
@@ -47,8 +48,9 @@ class Sockets:
                 continue
             self._door.open(self._open[uid], everybodys=False)
         for uid in self._open.keys() - users:
-            with suppress(FileNotFoundError):
-                os.unlink(self.path(uid))
+            for name in _names(uid):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self._top}/{name}")
             self._door.shut(self._open.pop(uid))
         return whole
 
@@ -56,7 +58,7 @@ class Sockets:
         """Remove what a broker before us has left of users who have no job here any more."""
         with suppress(FileNotFoundError):
             for name in os.listdir(self._top):
-                if name not in {f"{uid}.sock" for uid in self._open}:
+                if name not in {name for uid in self._open for name in _names(uid)}:
                     os.unlink(f"{self._top}/{name}")
 
     def hold(self) -> None:
@@ -92,3 +94,7 @@ class Sockets:
         finally:
             loop.remove_reader(watch)
             os.close(watch)
+
+
+def _names(uid: int) -> tuple[str, str]:
+    return f"{uid}.sock", f"{uid}.ran"

@@ -57,7 +57,7 @@ def test_each_container_has_a_line_that_says_why_it_died() -> None:
         ENTRY,
         ENTRY | {"exit": 3, "cpu": 61_500, "memory": 5 << 30, "pids": 1},
         ENTRY | {"exit": 137, "oom": 1, "memory": 4 << 30},
-        ENTRY | {"exit": 137, "oom": 0},
+        ENTRY | {"exit": 137, "oom": 0, "image": f"reg.site/img@sha256:{'0123456789abcdef' * 4}"},
         ENTRY | {"exit": 2, "full": 7, "pids": 16},
     ]
     lines = [account.line(entry, 4 << 30) for entry in entries]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slurm_hooks import jobs
+from slurm_hooks.broker import account
 from slurm_hooks.broker.door import Door
 from slurm_hooks.broker.peers import Registry
 from slurm_hooks.broker.sockets import Sockets
@@ -69,6 +70,20 @@ def test_a_user_has_one_from_his_first_job_to_his_last(run: Path) -> None:
 
     mine = [f"{US}.sock"]
     assert told(run, story) == [[], mine, mine, mine, []]
+
+
+def test_the_mark_of_his_containers_goes_with_it(run: Path) -> None:
+    async def story(sockets: Sockets, door: Door) -> list[list[str]]:
+        job = record(1)
+        sockets.renew()
+        account.begun(job, str(run))
+        sockets.sweep()
+        seen = [names(run)]
+        jobs.bury(job)
+        sockets.renew()
+        return [*seen, names(run)]
+
+    assert told(run, story) == [[f"{US}.ran", f"{US}.sock"], []]
 
 
 def test_it_is_his_alone(run: Path) -> None:
