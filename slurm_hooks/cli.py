@@ -32,8 +32,13 @@ def parser() -> argparse.ArgumentParser:
     epilog.add_argument("job", type=int, nargs="?", help="a job id; without it the environment that slurmd sets")
     epilog.add_argument("--dry-run", action="store_true", help="print the operations, do nothing")
     verb("broker", "Serve the Docker API to jobs (a systemd unit runs it).", "slurm-hooks broker")
-    report = verb("report", "What happened in a job, in order.", "slurm-hooks report 4711")
-    report.add_argument("job", type=int)
+    report = verb(
+        "report", "What happened in a job, in order; or what holds the node.",
+        "slurm-hooks report 4711, slurm-hooks report --node",
+    )  # fmt: skip
+    of = report.add_mutually_exclusive_group(required=True)
+    of.add_argument("job", type=int, nargs="?")
+    of.add_argument("--node", action="store_true", help="jobs that are over and are not clean; exit 1 if there are any")
     report.add_argument("--json", action="store_true", help="the events as JSON lines")
     check = verb("check", "Is this node set up safely?", "slurm-hooks check")
     check.add_argument("--json", action="store_true", help="the findings as JSON")
@@ -90,7 +95,7 @@ def run(wish: argparse.Namespace) -> int:
         case "report":
             from slurm_hooks import report
 
-            return report.main(wish.job, as_json=wish.json)
+            return report.node(as_json=wish.json) if wish.node else report.main(wish.job, as_json=wish.json)
         case "check":
             from slurm_hooks import check
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`slurm-hooks report JOB`: what happened in a job, in order, from the events."""
+"""`slurm-hooks report`: what happened in a job, in order, from the events; or what holds the node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from slurm_hooks import events
+from slurm_hooks import events, jobs
 from slurm_hooks.errors import HooksError, one_line
 
 
@@ -19,6 +19,33 @@ def main(job: int, *, as_json: bool) -> int:
     for event in found:
         print(json.dumps(event) if as_json else line(event))
     return 0
+
+
+def node(*, as_json: bool) -> int:
+    """Print what of our jobs holds this node; 1 where something does."""
+    found = jobs.everyone()
+    held = [job for job in found if job.state == jobs.CLOSING]
+    left = {job.id: _left(job) for job in held}
+    if as_json:
+        print(json.dumps([{"job": job.id, "user": job.user, "since": job.closed, "verdict": job.verdict,
+                           "left": left[job.id]} for job in held]))  # fmt: skip
+        return int(bool(held))
+    for job in held:
+        print(one_line(f"job {job.id} ({job.user}): {job.verdict or 'its Epilog is at work, or was broken off'}"))
+        for event in left[job.id]:
+            print(f"  {line(event)}")
+        print(f"  next: slurm-hooks epilog {job.id}")
+    if not held:
+        print(f"no job that is over holds this node; {len(found)} open")
+    return int(bool(held))
+
+
+def _left(job: jobs.Job) -> list[dict[str, Any]]:
+    """What the last look at a job's end has found."""
+    events_of = [event for event in events.read(job=job.id) if event["restart"] == job.restart]
+    epilogs = [index for index, event in enumerate(events_of) if event["event"] == "epilog"]
+    begins = epilogs[-2] + 1 if len(epilogs) > 1 else 0
+    return [event for event in events_of[begins:] if event["event"] == "left"]
 
 
 def line(event: dict[str, Any]) -> str:
@@ -41,7 +68,8 @@ def words(event: dict[str, Any]) -> str:
         case "start":
             return f"container {event['container']}: read back from the kernel: {event['read_back']}"
         case "end":
-            return f"container {event['container']}: exit {event['exit']}{_died(event['exit'])}{_peaks(event)}"
+            how = f"exit {event['exit']}{_died(event['exit'])}{_own(event)}"
+            return f"container {event['container']}: {how}{_peaks(event)}"
         case "exec":
             return f"container {event['container']}: {event['command']}"
         case "pull":
@@ -61,6 +89,22 @@ def words(event: dict[str, Any]) -> str:
 
 def _died(status: int) -> str:
     return f" (signal {status - 128})" if status > 128 else ""
+
+
+def _own(event: dict[str, Any]) -> str:
+    own = event.get("own") or {}
+    said = []
+    if own.get("oom"):
+        said.append("processes ended for want of memory")
+    if own.get("full"):
+        said.append("its pids limit was reached")
+    if "cpu" in own:
+        said.append(f"CPU {own['cpu'] / 1000:.1f} s")
+    if "memory" in own:
+        said.append(f"peak {own['memory'] / 2**20:.0f} MiB")
+    if "pids" in own:
+        said.append(f"{own['pids']} processes")
+    return f", {', '.join(said)}" if said else ""
 
 
 def _peaks(event: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from tests.cluster.slurm import Cluster, Job
 TIMER = "/usr/bin/python3 -I /src/tests/bench/timer.py"
 BARE = {"name": "bare", "argv": ["/usr/bin/python3", "-I", "-c", "pass"]}
 PROLOG, EPILOG = "/etc/slurm/prolog.d/50-slurm-hooks", "/etc/slurm/epilog.d/50-slurm-hooks"
-TASK_PROLOG = "/etc/slurm/task_prolog.sh"
+TASK_PROLOG, TASK_EPILOG = "/etc/slurm/task_prolog.sh", "/etc/slurm/task_epilog.sh"
 FIRST = 900_000  # numbers of jobs that Slurm does not know: our hooks ask nobody about a healthy job
 TWICE = Bar(ratio=2.0)
 
@@ -89,5 +89,7 @@ def hooks(cluster: Cluster, rounds: int) -> Iterator[Figure]:
     yield figure("prolog / python3 -I", times, "prolog", "bare 1", TWICE)
     yield figure("epilog without containers / python3 -I", times, "epilog", "bare 2", TWICE)
     with running_job(cluster) as job:
-        times = timed_in(job, rounds, BARE, {"name": "task-prolog", "argv": [TASK_PROLOG]})
+        tasks = {"name": "task-prolog", "argv": [TASK_PROLOG]}, {"name": "task-epilog", "argv": [TASK_EPILOG]}
+        times = timed_in(job, rounds, BARE, *tasks)
     yield figure("task-prolog / python3 -I", times, "task-prolog", "bare", TWICE)
+    yield figure("task-epilog without containers / python3 -I", times, "task-epilog", "bare", TWICE)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import events, report
+from slurm_hooks import events, jobs, report
 from slurm_hooks.errors import HooksError
 from tests.unit.policy import golden
+from tests.unit.test_jobs import job_of
 
 STORY: list[dict[str, Any]] = [
     {"event": "prolog", "user": "ada", "uid": 1001, "cgroup": "/slurm_cn1/uid_1001/job_7", "version": 1, "pids": 4160,
@@ -29,7 +30,8 @@ STORY: list[dict[str, Any]] = [
     {"event": "start", "container": "c2", "read_back": "ended before it"},
     {"event": "exec", "container": "c1", "command": "ps"},
     {"event": "oom", "container": "c1"},
-    {"event": "end", "container": "c1", "exit": 137, "peaks": {"pids": 33, "memory": 68157440}},
+    {"event": "end", "container": "c1", "exit": 137, "peaks": {"pids": 33, "memory": 68157440},
+     "own": {"memory": 31457280, "pids": 16, "cpu": 2500, "oom": 1, "full": 3}},
     {"event": "end", "container": "c2", "exit": 0, "peaks": {}},
     {"event": "left", "kind": "process", "what": "pid 99 cat, state D", "evidence": "in the job's cgroup /x"},
     {"event": "drain", "node": "cn1", "why": "slurm-hooks: job 7 (ada) left pid 99 cat"},
@@ -80,3 +82,36 @@ def test_a_report_for_programs_is_lines_of_json(capsys: pytest.CaptureFixture[st
 def test_a_job_that_is_not_known_is_an_error_in_words(log: Path) -> None:
     with pytest.raises(HooksError, match=r"^job 7: no event of it on this node"):
         report.main(7, as_json=False)
+
+
+def closing(job_id: int, verdict: str) -> jobs.Job:
+    """A job that is over, with its record."""
+    job = job_of(SLURM_JOB_ID=str(job_id))
+    job.state, job.verdict = jobs.CLOSING, verdict
+    jobs.create(job)
+    return job
+
+
+def test_a_node_that_nothing_holds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.create(job_of())
+    assert report.node(as_json=False) == 0
+    assert capsys.readouterr().out == "no job that is over holds this node; 1 open\n"
+
+
+def test_what_holds_the_node_is_told_with_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    job = closing(7, "slurm-hooks: job 7 (ada) left pid 99 cat, state D")
+    for what in ("pid 98 cat", "pid 99 cat"):  # the first look, and the last
+        events.record("left", job=7, kind="process", what=what, evidence="in the job's cgroup /x")
+        events.record("epilog", job=7, verdict=job.verdict, seconds=1.0)
+    assert report.node(as_json=False) == 1
+    first, left, after = capsys.readouterr().out.splitlines()
+    assert first == "job 7 (ada): slurm-hooks: job 7 (ada) left pid 99 cat, state D"
+    assert left.endswith("left       process: pid 99 cat (in the job's cgroup /x)")
+    assert after == "  next: slurm-hooks epilog 7"
+
+
+def test_what_holds_the_node_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    closing(7, "x")
+    assert report.node(as_json=True) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["job"], found["verdict"], found["left"]) == (7, "x", [])
