@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from slurm_hooks import cgroups, config, events, jobs, linux, quickjson
+from slurm_hooks import cgroups, config, events, jobs, linux, presence, quickjson
 from slurm_hooks.cgroups import slurm
 from slurm_hooks.errors import BadConfig, HooksError, NodeFault
 
@@ -140,7 +140,8 @@ def hold(job: jobs.Job) -> linux.Locked:
 
 def torn_down(job: jobs.Job) -> str:
     """The cheap way for a job without containers, the whole way otherwise; "clean" or the reason."""
-    if not jobs.had_containers(job.key) and is_gone(job):
+    bare = not jobs.had_containers(job.key) and is_gone(job)
+    if bare and not presence.anything(job):
         return "clean"
     if sys.flags.no_site:  # the hook runs under -S; from here on it needs the distribution's docker and psutil
         import site
@@ -148,6 +149,8 @@ def torn_down(job: jobs.Job) -> str:
         site.main()
     from slurm_hooks import teardown
 
+    if bare:
+        return teardown.beside(job)
     try:
         socket = config.for_hooks()["docker"]["socket"]
     except BadConfig:

@@ -83,6 +83,8 @@ def words(event: dict[str, Any]) -> str:
             return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
         case "left":
             return f"{event['kind']}: {event['what']} ({event['evidence']})"
+        case "ended" | "beside":
+            return f"{event['kind']}: {event['what']} ({event.get('weight', 'sure')}: {event['evidence']})"
     facts = {key: value for key, value in event.items() if key not in ("time", "event", "job", "restart")}
     return ", ".join(f"{key} {value}" for key, value in facts.items())
 

@@ -7,7 +7,7 @@ and `slurm-hooks check` names each choice that weakens a promise.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -115,6 +115,14 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     data_root: Place = "/var/lib/slurm-hooks-docker"
 
 
+class Epilog(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of what a job left beside us when it ends."""
+
+    escapes: Literal["end", "drain", "report"] = "end"  # processes outside of its cgroup, its own without doubt
+    doubts: Literal["report", "drain"] = "report"  # what is likely its own
+    ipc: Literal["report", "remove"] = "report"  # System V objects, shared memory and queues of its user
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """slurm-hooks.toml, whole."""
 
@@ -125,6 +133,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     mounts: Mounts = field(default_factory=Mounts)
     images: Images = field(default_factory=Images)
     docker: Docker = field(default_factory=Docker)
+    epilog: Epilog = field(default_factory=Epilog)
 
     def __post_init__(self) -> None:
         for name in self.partition:

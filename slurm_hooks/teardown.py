@@ -149,12 +149,23 @@ def verdict(job: jobs.Job, docker_socket: str, run: str = config.RUN) -> tuple[s
     node = Node(cgroups.of(job.version), docker_socket, run)
     for operation in plan(job, run):
         operation.do(node)
-    left = escapes.everything(job, listed(node, job), run=run)
+    beside = escapes.beside(job)
+    left = [*escapes.everything(job, listed(node, job), run=run), *beside]
     if node.engine is None and jobs.had_containers(job.key, run):
         left.insert(0, escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
+    return told(job, left), left
+
+
+def beside(job: jobs.Job) -> str:
+    """The same for a job that had no container, and whose cgroup is gone: "clean" or the reason."""
+    return told(job, escapes.beside(job))
+
+
+def told(job: jobs.Job, left: list[escapes.Left]) -> str:
+    """An event for each thing that is left; "clean" or the reason that an operator reads."""
     for one in left:
         events.record("left", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
-    return (reason(job, left) if left else "clean"), left
+    return reason(job, left) if left else "clean"
 
 
 def listed(node: Node, job: jobs.Job) -> list[dict[str, Any]]:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is still here, and how do we know it is theirs.
+
+Each detector looks at the node afresh and gives what it found with the evidence
+that makes it this job's. What we made ourselves (`everything`) is ended by
+teardown, before. What the job made beside us (`beside`) is judged here, and
+what is the job's without doubt is ended here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slurm_hooks import config, jobs
+from slurm_hooks.escapes.beside import beside
+from slurm_hooks.escapes.inside import directories, is_inside, processes
+from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
+from slurm_hooks.escapes.mounted import mounts
+from slurm_hooks.escapes.runtime import container_ids, shims
+from slurm_hooks.escapes.words import described, ourselves
+
+__all__ = [
+    "LIKELY", "NOTE", "SURE", "Left", "beside", "container_ids", "described", "directories", "everything",
+    "is_inside", "mounts", "ourselves", "processes", "shims",
+]  # fmt: skip
+
+
+def everything(job: jobs.Job, containers: list[dict[str, Any]], *, run: str = config.RUN) -> list[Left]:
+    """All that is left of a job; `containers` as dockerd lists them now."""
+    return [
+        *processes(job),
+        *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
+        *shims(container_ids(job, run)),
+        *mounts(job, run),
+        *directories(job),
+    ]

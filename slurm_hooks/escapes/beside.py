@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job left beside us, by the site's choice: ended, drained for, or told of ([epilog] in slurm-hooks.toml)."""
+
+from __future__ import annotations
+
+from slurm_hooks import config, events, jobs
+from slurm_hooks.errors import BadConfig
+from slurm_hooks.escapes import outside
+from slurm_hooks.escapes.left import LIKELY, SURE, Left
+
+DETECTORS = (outside.strays,)
+
+
+def beside(job: jobs.Job) -> list[Left]:
+    """End what is the job's without doubt where the site lets us; look again; what must drain the node.
+
+    What needs not is an event: `ended`, or `beside` with what it is and how we know.
+    """
+    site = choices()
+    if site["escapes"] == "end":
+        for one in outside.end(job):
+            events.record("ended", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
+    drains = []
+    for one in (left for detector in DETECTORS for left in detector(job)):
+        if (one.weight == SURE and site["escapes"] != "report") or (one.weight == LIKELY and site["doubts"] == "drain"):
+            drains.append(one)
+        else:
+            events.record(
+                "beside", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence,
+                weight=one.weight,
+            )  # fmt: skip
+    return drains
+
+
+def choices() -> dict[str, str]:
+    """[epilog] of the site; its defaults where the configuration is broken, or older than the table."""
+    try:
+        settings = config.for_hooks()
+    except BadConfig:
+        settings = config.last_good() or {}
+    own: dict[str, str] = settings.get("epilog", {})
+    return {"escapes": "end", "doubts": "report", "ipc": "report"} | own

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What dockerd and containerd run outside of the job's cgroup: the shims of its containers."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+
+from slurm_hooks import config, jobs, linux
+from slurm_hooks.escapes.left import Left
+
+
+def container_ids(job: jobs.Job, run: str = config.RUN) -> list[str]:
+    """The ids of the job's containers that the broker noted."""
+    import json
+
+    found = []
+    top = f"{jobs.directory(job.key, run)}/containers"
+    for nonce in os.listdir(top) if os.path.isdir(top) else []:
+        try:
+            found.append(str(json.loads(linux.read(f"{top}/{nonce}"))["id"]))
+        except (OSError, ValueError, KeyError):
+            pass  # begun, and never heard of by dockerd
+    return [container for container in found if container]
+
+
+def shims(ids: list[str]) -> list[Left]:
+    """containerd-shim processes of the job's containers: they live in containerd's cgroup, not in the job's."""
+    if not ids:
+        return []
+    found = []
+    wanted = set(ids)
+    for process in psutil.process_iter(["name", "cmdline"]):
+        line = process.info["cmdline"] or []
+        if (process.info["name"] or "").startswith("containerd-shim") and wanted.intersection(line):
+            container = wanted.intersection(line).pop()
+            found.append(Left("shim", f"pid {process.pid} {process.info['name']} of {container[:12]}", "its -id"))
+    return found

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose is a process outside of every Slurm cgroup? The judgement, case by case; and that looking is cheap."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from slurm_hooks import jobs, presence
+from slurm_hooks.escapes import outside
+from slurm_hooks.escapes.left import LIKELY, SURE
+from slurm_hooks.escapes.outside import UNSET, Stray, World
+from tests.unit.test_jobs import job_of
+
+JOB = job_of()
+START = JOB.opened
+SLICE = "/user.slice/user-1001.slice"
+MANAGER = f"{SLICE}/user@1001.service"
+OLD = Stray(50, "systemd", "S", START - 100, 1001, f"{MANAGER}/init.scope", 1001, "")
+YOUNG = replace(OLD, start=START + 1)
+STRAY = Stray(99, "sleep", "S", START + 1, 1001, f"{MANAGER}/app.slice/run-1.scope", UNSET, "4711")
+SERVICE = replace(STRAY, place=f"{MANAGER}/app.slice/run-2.service", loginuid=1001, job="")
+ALONE = World(sole=True, systemd=True, manager=OLD, session=False, lingers=False)
+BARE = replace(ALONE, systemd=False, manager=None)
+
+
+def weight(stray: Stray, world: World = ALONE, job: jobs.Job = JOB) -> str:
+    return outside.judged(stray, job, world)[0]
+
+
+THE_JOBS = {
+    "a scope of the user's manager": (STRAY, ALONE),
+    "the same under a manager that lingers": (STRAY, replace(ALONE, lingers=True)),
+    "a service of a manager that came with the job": (SERVICE, replace(ALONE, manager=YOUNG)),
+    "that manager itself": (YOUNG, replace(ALONE, manager=YOUNG)),
+    "moved out of every unit": (replace(STRAY, place="/", job=""), ALONE),
+    "moved to a cgroup of nobody's": (replace(STRAY, place="/hidden"), ALONE),
+    "the same on a kernel without audit": (replace(STRAY, place="/hidden", loginuid=None), ALONE),
+}
+LIKELY_THE_JOBS = {
+    "a service of a manager older than the job": (SERVICE, ALONE),
+    "a service of a manager that lingers": (SERVICE, replace(ALONE, manager=YOUNG, lingers=True)),
+    "a manager's, beside a login session": (SERVICE, replace(ALONE, manager=YOUNG, session=True)),
+    "salloc's shell in tmux": (replace(STRAY, loginuid=1001), ALONE),
+    "a scope without the job's number": (replace(STRAY, job=""), ALONE),
+    "a login session, salloc's too": (replace(STRAY, place=f"{SLICE}/session-3.scope", loginuid=1001), ALONE),
+    "cron": (replace(STRAY, place="/system.slice/cron.service", job=""), ALONE),
+    "at": (replace(STRAY, place="/system.slice/atd.service", job=""), ALONE),
+    "a portal's service with the job's number": (replace(STRAY, place="/system.slice/portal.service"), ALONE),
+    "the job's number, and another job of the user": (STRAY, replace(ALONE, sole=False)),
+    "the job's number, on a node without systemd": (replace(STRAY, place="/"), BARE),
+}
+INNOCENT = {
+    "older than the job": (replace(STRAY, start=START - 0.02), ALONE),
+    "another user's": (replace(STRAY, uid=1002), ALONE),
+    "root's": (replace(STRAY, uid=0), ALONE),
+    "an admin's su": (replace(STRAY, loginuid=1000, place="/"), ALONE),
+    "a daemon that runs as the user": (replace(STRAY, place="/system.slice/x.service", job=""), ALONE),
+    "another job's number there": (replace(STRAY, place="/system.slice/x.service", job="4712"), ALONE),
+    "a container of the site's docker": (replace(STRAY, place="/docker/0af3", job=""), ALONE),
+    "a scope, and another job of the user": (replace(STRAY, job=""), replace(ALONE, sole=False)),
+    "no unit, and another job of the user": (replace(STRAY, job="", place="/"), replace(ALONE, sole=False)),
+    "a node without systemd": (replace(STRAY, job="", place="/"), BARE),
+}
+
+
+@pytest.mark.parametrize(("stray", "world"), THE_JOBS.values(), ids=THE_JOBS)
+def test_what_is_the_jobs_for_sure(stray: Stray, world: World) -> None:
+    assert weight(stray, world) == SURE
+
+
+@pytest.mark.parametrize(("stray", "world"), LIKELY_THE_JOBS.values(), ids=LIKELY_THE_JOBS)
+def test_what_is_likely_the_jobs(stray: Stray, world: World) -> None:
+    assert weight(stray, world) == LIKELY
+
+
+@pytest.mark.parametrize(("stray", "world"), INNOCENT.values(), ids=INNOCENT)
+def test_what_is_not_blamed(stray: Stray, world: World) -> None:
+    assert weight(stray, world) == ""
+
+
+def test_a_job_number_alone_ends_nothing() -> None:
+    places = ("/", "/x", "/system.slice/x.service", STRAY.place, f"{SLICE}/session-1.scope")
+    for place in places:
+        assert weight(replace(STRAY, place=place), replace(ALONE, sole=False)) == LIKELY
+
+
+@pytest.mark.parametrize("uid", [0, 33, 999, 65534])
+def test_no_system_account_is_looked_at(uid: int) -> None:
+    assert not presence.is_users(uid)
+    assert outside.look(job_of(SLURM_JOB_UID=str(uid))) == []
+
+
+# -- on this machine: needs root ---------------------------------------------------------------------
+
+UID = 61_234  # nobody's
+root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+
+
+@pytest.fixture
+def someone() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of a user who has no other."""
+    process = subprocess.Popen(["sleep", "60"], user=UID, group=UID, env={"SLURM_JOB_ID": "4711"})
+    yield process
+    process.kill()
+    process.wait()
+
+
+@root
+def test_the_kernel_says_whether_a_user_has_a_process(someone: subprocess.Popen[bytes]) -> None:
+    assert presence.has_processes(UID)
+    assert presence.pids_of(UID) == [someone.pid]
+    someone.kill()
+    someone.wait()
+    assert not presence.has_processes(UID)
+
+
+@root
+def test_a_process_that_hides_its_memory_is_seen() -> None:
+    program = "import ctypes; ctypes.CDLL(None).prctl(4, 0); print(flush=True); input()"
+    hidden = subprocess.Popen(
+        [sys.executable, "-ISc", program], user=UID, group=UID, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert hidden.stdout is not None and hidden.stdout.readline()
+        assert os.stat(f"/proc/{hidden.pid}/mem").st_uid == 0
+        assert presence.pids_of(UID) == [hidden.pid]
+    finally:
+        hidden.kill()
+        hidden.communicate()
+
+
+@root
+def test_a_stopped_process_of_the_users_does_not_hold_the_question_up(someone: subprocess.Popen[bytes]) -> None:
+    os.kill(someone.pid, signal.SIGSTOP)
+    assert presence.has_processes(UID)
+
+
+@root
+def test_what_the_kernel_says_of_a_process(someone: subprocess.Popen[bytes]) -> None:
+    stray = outside.seen(someone.pid)
+    assert stray is not None
+    assert (stray.pid, stray.name, stray.uid, stray.job) == (someone.pid, "sleep", UID, "4711")
+    assert abs(stray.start - JOB.opened) < 3600 and presence.started(someone.pid) == pytest.approx(stray.start, abs=0.1)
+    someone.kill()
+    os.waitid(os.P_PID, someone.pid, os.WEXITED | os.WNOWAIT)
+    assert outside.seen(someone.pid) is None  # a zombie
