@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from slurm_hooks import config, events, jobs
 from slurm_hooks.errors import BadConfig
-from slurm_hooks.escapes import outside
+from slurm_hooks.escapes import outside, things
 from slurm_hooks.escapes.left import LIKELY, SURE, Left
 
-DETECTORS = (outside.strays,)
+DETECTORS = (outside.strays, things.ipc, things.fuse, things.later)
 
 
 def beside(job: jobs.Job) -> list[Left]:
@@ -17,9 +17,11 @@ def beside(job: jobs.Job) -> list[Left]:
     What needs not is an event: `ended`, or `beside` with what it is and how we know.
     """
     site = choices()
-    if site["escapes"] == "end":
-        for one in outside.end(job):
-            events.record("ended", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
+    ended = outside.end(job) if site["escapes"] == "end" else []
+    if site["ipc"] == "remove":
+        ended += things.remove_ipc(job)
+    for one in ended:
+        events.record("ended", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
     drains = []
     for one in (left for detector in DETECTORS for left in detector(job)):
         if (one.weight == SURE and site["escapes"] != "report") or (one.weight == LIKELY and site["doubts"] == "drain"):

@@ -89,7 +89,7 @@ def _is_of_a_unit(place: str) -> bool:
 
 def look(job: jobs.Job) -> list[tuple[Stray, str, str]]:
     """Strays of the job with (weight, evidence). What only its user shares with the job is not among them."""
-    if not presence.is_users(job.uid) or not presence.has_processes(job.uid):
+    if not presence.is_users(job.uid):
         return []
     found = [stray for pid in presence.strays(job) if (stray := seen(pid)) is not None]
     if not found:

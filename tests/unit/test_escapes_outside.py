@@ -122,6 +122,19 @@ def test_the_kernel_says_whether_a_user_has_a_process(someone: subprocess.Popen[
 
 
 @root
+@pytest.mark.parametrize("many", [0, 10**9], ids=["a crowded node", "a quiet node"])
+def test_a_process_of_the_user_is_something_on_any_node(
+    someone: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(presence, "MANY", many)
+    job = job_of(SLURM_JOB_UID=str(UID))
+    assert presence.anything(job)
+    someone.kill()
+    someone.wait()
+    assert not presence.anything(job)
+
+
+@root
 def test_a_process_that_hides_its_memory_is_seen() -> None:
     program = "import ctypes; ctypes.CDLL(None).prctl(4, 0); print(flush=True); input()"
     hidden = subprocess.Popen(
