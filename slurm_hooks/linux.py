@@ -108,6 +108,22 @@ def setns(fd: int, kind: int) -> None:
         raise OSError(code, f"setns: {os.strerror(code)}")
 
 
+class as_owner:
+    """Files that are made within are `uid`'s (setfsuid(2)): of the kernel's checks of files alone, in this thread."""
+
+    def __init__(self, uid: int) -> None:
+        self._uid, self._before = uid, 0
+
+    def __enter__(self) -> None:
+        libc = _libc()
+        self._before = libc.setfsuid(self._uid)
+        if libc.setfsuid(-1) & 0xFFFFFFFF != self._uid:  # the call tells of no error; this one changes nothing and gives what holds
+            raise PermissionError(errno.EPERM, f"setfsuid: {os.strerror(errno.EPERM)}")
+
+    def __exit__(self, *_: object) -> None:
+        _libc().setfsuid(self._before)
+
+
 def watch(path: str) -> int:
     """An inotify(7) descriptor, readable when a name comes to or goes from the directory. Raises OSError."""
     import ctypes

@@ -179,23 +179,15 @@ class Door:
         self._sweeper = self._loop.call_later(1.0, self._sweep)
 
 
-def listening(path: str, owner: int | None = None) -> socket.socket:
-    """The socket, in place at once: bound under another name, then renamed over an old one. `owner`: his alone."""
+def listening(path: str) -> socket.socket:
+    """Everybody's socket, in place at once: bound under another name, then renamed over an old one."""
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     temporary = f"{path}.new"
     with suppress(FileNotFoundError):
         os.unlink(temporary)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(temporary)
-        if owner is None:
-            os.chmod(temporary, 0o666)  # safe for all: who asks is read from the kernel, and only jobs are served
-        else:
-            os.chmod(temporary, 0o600)  # connect(2) asks for write permission: nobody else can fill the queue
-            os.chown(temporary, owner, -1)  # safe: the directory is root's, so nobody has put another file here
-        listener.listen(BACKLOG)
-        os.rename(temporary, path)
-    except OSError:
-        listener.close()
-        raise
+    listener.bind(temporary)
+    os.chmod(temporary, 0o666)  # safe for all: who asks is read from the kernel, and only jobs are served
+    listener.listen(BACKLOG)
+    os.rename(temporary, path)
     return listener

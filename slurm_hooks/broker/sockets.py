@@ -16,7 +16,7 @@ import socket
 from contextlib import suppress
 
 from slurm_hooks import config, events, linux
-from slurm_hooks.broker.door import Door, listening
+from slurm_hooks.broker.door import BACKLOG, Door
 from slurm_hooks.broker.peers import Registry
 
 LOOK_SECONDS = 10.0  # should the kernel's word of a change ever be missed
@@ -28,7 +28,7 @@ class Sockets:
 
     def __init__(self, door: Door, registry: Registry, run: str = config.RUN) -> None:
         self._door, self._registry = door, registry
-        self._records, self._top = f"{run}/jobs", f"{run}/users"
+        self._records, self._top, self._making = f"{run}/jobs", f"{run}/users", f"{run}/making/sockets"
         self._open: dict[int, socket.socket] = {}  # by uid
         self._held = False
 
@@ -42,7 +42,7 @@ class Sockets:
             return True
         for uid in users - self._open.keys():
             try:
-                self._open[uid] = listening(self.path(uid), uid)
+                self._open[uid] = self._made(uid)
             except OSError as error:  # his jobs use everybody's socket
                 events.record("socket-fault", uid=uid, why=str(error))
                 continue
@@ -53,6 +53,35 @@ class Sockets:
                     os.unlink(f"{self._top}/{name}")
             self._door.shut(self._open.pop(uid))
         return whole
+
+    def _made(self, uid: int) -> socket.socket:
+        """The user's socket, in place at once. connect(2) asks for write permission: nobody else can fill its queue.
+
+        A file of the user's without CAP_CHOWN: it is made with his file system uid, in a directory where everybody
+        may make files and which only root can reach, as the one above it is closed. Raises OSError.
+        """
+        name = f"{uid}.sock"
+        os.makedirs(self._top, 0o755, exist_ok=True)
+        os.makedirs(os.path.dirname(self._making), 0o700, exist_ok=True)
+        os.makedirs(self._making, exist_ok=True)
+        os.chmod(self._making, 0o733)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._making}/{name}")  # of a broker that was killed just here
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        os.chdir(self._making)
+        try:
+            with linux.as_owner(uid):
+                listener.bind(name)
+            listener.listen(BACKLOG)
+            os.rename(f"{self._making}/{name}", self.path(uid))
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.chdir("/")
+            os.umask(before)
+        return listener
 
     def sweep(self) -> None:
         """Remove what a broker before us has left of users who have no job here any more."""
