@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import account, cache, containers, notes, orphans, staging
+from slurm_hooks.broker import account, cache, containers, notes, orphans, staging, suspend
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
@@ -69,6 +69,7 @@ def _hold_steps() -> None:
     for job in jobs.everyone():
         if job.state == jobs.OPEN:
             cgroups.of(job.version).hold_steps(job.cgroup, job.figure)
+            suspend.follow(job)
 
 
 async def _keep_images(upstream: Callable[[], Awaitable[Upstream]], settings: Callable[[], Settings]) -> None:

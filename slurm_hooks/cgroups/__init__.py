@@ -9,6 +9,8 @@ on v1 in each hierarchy. `slurm.py` knows where each Slurm release puts it;
 
 from __future__ import annotations
 
+import os
+
 MOUNT = "/sys/fs/cgroup"
 
 TYPE_CHECKING = False
@@ -56,8 +58,27 @@ if TYPE_CHECKING:
         def memory_limit(self, path: str) -> int:
             """The least memory limit from `path` up to the root, bytes; 0: none."""
 
+        def suspended(self, path: str) -> bool:
+            """Are all steps of the job frozen (scontrol suspend), and is there one?"""
+
+        def frozen(self, path: str) -> bool:
+            """Was this cgroup itself frozen (not one above it)?"""
+
+        def freeze(self, path: str, *, frozen: bool) -> None:
+            """Freeze or thaw a container's cgroup; gone already is fine."""
+
         def hold_steps(self, path: str, figure: int) -> None:
             """Bring the processes of the job's steps under its figure, and leave Slurm's own threads their room."""
+
+
+def containers(hierarchy: str, path: str) -> list[str]:
+    """The cgroups directly below the job's that are not Slurm's own steps, by `hierarchy`, a mount point."""
+    try:
+        with os.scandir(hierarchy + path) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return [f"{path}/{name}" for name in names if not name.startswith("step_")]
 
 
 def of(version: int, mount: str = MOUNT) -> Hierarchy:

@@ -37,7 +37,8 @@ class V1:
         with os.scandir(self.mount) as entries:
             for entry in entries:
                 if entry.is_dir() and os.path.exists(f"{entry.path}/tasks"):  # the v2 tree beside has no tasks file
-                    found[os.stat(entry.path).st_dev] = entry.path
+                    facts = os.stat(entry.path)
+                    found[facts.st_dev, facts.st_ino] = entry.path
         return list(found.values())
 
     def identity(self, lines: dict[str, str]) -> str:
@@ -160,6 +161,20 @@ class V1:
             path = path.rpartition("/")[0]
         return least
 
+    def suspended(self, path: str) -> bool:
+        # Slurm writes freezer.state of the step's directory; its own slurmstepd is at the job's level.
+        steps = [f"{path}/{step.rpartition('/')[2]}" for step in _steps(f"{self.mount}/freezer{path}")]
+        return bool(steps) and all(map(self.frozen, steps))
+
+    def frozen(self, path: str) -> bool:
+        try:
+            return linux.read(f"{self.mount}/freezer{path}/freezer.self_freezing").strip() == "1"
+        except OSError:
+            return False
+
+    def freeze(self, path: str, *, frozen: bool) -> None:
+        _freeze(f"{self.mount}/freezer{path}", "FROZEN" if frozen else "THAWED")
+
     def hold_steps(self, path: str, figure: int) -> None:
         """Move the pids of the job's steps into our pids hierarchy until a pass moves none.
 
@@ -182,15 +197,18 @@ class V1:
 
     def _slurm_processes(self, path: str) -> list[int]:
         pids: list[int] = []
-        try:
-            with os.scandir(f"{self.mount}/freezer{path}") as entries:
-                steps = [entry.path for entry in entries if entry.name.startswith("step_")]
-        except OSError:
-            return pids
-        for step in steps:
+        for step in _steps(f"{self.mount}/freezer{path}"):
             for directory in linux.tree_of(step):
                 pids += _procs(directory)
         return pids
+
+
+def _steps(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.path for entry in entries if entry.name.startswith("step_")]
+    except OSError:
+        return []
 
 
 def _procs(directory: str) -> list[int]:

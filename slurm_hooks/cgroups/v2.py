@@ -168,6 +168,25 @@ class V2:
             path = path.rpartition("/")[0]
         return least
 
+    def suspended(self, path: str) -> bool:
+        # Slurm writes cgroup.freeze of step_*/user, where the tasks are, never of slurm/ with its own slurmstepd.
+        steps = [step for step in self._below(path) if step.rpartition("/")[2].startswith("step_")]
+        tasks = [f"{step}/user" for step in steps if self.exists(f"{step}/user")]
+        return bool(tasks) and all(map(self.frozen, tasks))
+
+    def frozen(self, path: str) -> bool:
+        try:
+            return linux.read(self._at(path, "cgroup.freeze")).strip() == "1"
+        except OSError:
+            return False
+
+    def freeze(self, path: str, *, frozen: bool) -> None:
+        try:
+            linux.write(self._at(path, "cgroup.freeze"), "1" if frozen else "0")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+
     def hold_steps(self, path: str, figure: int) -> None:
         # A step's user/ has the tasks, slurm/ beside it the slurmstepd. A step that could eat the whole job's
         # pids.max leaves slurmstepd without threads: it dies of that ("fatal: pthread_create error", 24.11), and
