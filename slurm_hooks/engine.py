@@ -17,24 +17,32 @@ import requests
 from slurm_hooks.errors import NodeFault
 
 LABEL_JOB = "slurm-hooks.job"
+REQUEST_SECONDS = 10
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
 
 class Engine:
-    """The jobs' dockerd. Every method raises NodeFault where it does not answer within `seconds`."""
+    """The jobs' dockerd, met within `seconds`. Every method raises NodeFault where it does not answer in ten.
 
-    def __init__(self, socket: str, seconds: int = 10) -> None:
+    A job of two hundred containers takes as long as it takes; the first request without an answer ends it.
+    """
+
+    def __init__(self, socket: str, seconds: int = REQUEST_SECONDS) -> None:
         self.socket = socket
+        self._silent = ""  # why nothing more is asked
         try:
             self.api = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=seconds)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._fault(error) from None
+        self.api.timeout = REQUEST_SECONDS
 
-    def _fault(self, error: Exception) -> NodeFault:
+    def _fault(self, error: Exception | str) -> NodeFault:
         return NodeFault(f"dockerd at {self.socket}", f"does not answer ({error})")
 
     def containers(self, key: str) -> list[dict[str, Any]]:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
+        if self._silent:
+            raise self._fault(self._silent)
         try:
             found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": f"{LABEL_JOB}={key}"})
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
@@ -47,6 +55,8 @@ class Engine:
             return [problem for problem in pool.map(self._remove, ids) if problem]
 
     def _remove(self, container: str) -> str:
+        if self._silent:
+            return self._silent
         try:
             self.api.remove_container(container, v=True, force=True)
         except docker.errors.NotFound:
@@ -55,7 +65,8 @@ class Engine:
             if error.status_code != 409:  # 409: dockerd removes it by itself (--rm); the fresh look will tell
                 return f"{container[:12]}: {error.explanation or error}"
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            return f"{container[:12]}: {error}"
+            self._silent = f"{container[:12]}: {error}"
+            return self._silent
         return ""
 
     def info(self) -> dict[str, Any]:

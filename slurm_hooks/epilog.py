@@ -152,12 +152,11 @@ def torn_down(job: jobs.Job) -> str:
     if bare:
         return teardown.beside(job)
     try:
-        socket = config.for_hooks()["docker"]["socket"]
+        settings = config.for_hooks()
     except BadConfig:
-        socket = (config.last_good() or {"docker": {"socket": "/run/slurm-hooks-docker/docker.sock"}})["docker"][
-            "socket"
-        ]
-    return teardown.verdict(job, socket)[0]
+        settings = config.last_good() or {}
+    socket = settings.get("docker", {}).get("socket", "/run/slurm-hooks-docker/docker.sock")
+    return teardown.verdict(job, socket, grace=settings.get("container", {}).get("grace_seconds", 0))[0]
 
 
 def is_gone(job: jobs.Job) -> bool:

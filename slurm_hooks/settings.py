@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 
 Pids = Annotated[int, Meta(ge=16, le=4_194_304)]  # processes and threads; the kernel's own maximum
 Number = Annotated[int, Meta(ge=1, le=10_000)]
+Grace = Annotated[int, Meta(ge=0, le=30)]  # seconds; the node is completing meanwhile
 Megabytes = Annotated[int, Meta(ge=1, le=10_240)]
 Prefix = Annotated[str, Meta(pattern=r"^/[^\0]*$")]
 # A place of the node as the kernel writes it: what was opened is compared with it by whole names.
@@ -44,6 +45,7 @@ class ContainerLimits(Struct, frozen=True, forbid_unknown_fields=True):
     number: Number = 64
     readonly_root: bool = True
     log_megabytes: Megabytes = 16
+    grace_seconds: Grace = 0  # between SIGTERM and SIGKILL when the job has ended; 0: SIGKILL at once
     environment: dict[Variable, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from slurm_hooks import cgroups, config, escapes, events, jobs, stages
+from slurm_hooks import cgroups, config, escapes, events, jobs, linux, stages, tasks
 from slurm_hooks.errors import NodeFault
 
 TYPE_CHECKING = False
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from slurm_hooks.engine import Engine
 
 KILL_SECONDS = 8.0  # a process that is still there this long after SIGKILL waits in the kernel
-DOCKER_SECONDS = 10.0  # for dockerd to come (back), as after a restart, and to agree
+DOCKER_SECONDS = 10.0  # for dockerd to come (back), as after a restart, and to agree; hung, it costs all of them
+CONTAINERD_SECONDS = 6.0  # for containerd to take down what dockerd did not
+TERM_BIT = 1 << 14  # SIGTERM in the masks of proc_pid_status(5)
 
 
 @dataclass
@@ -40,14 +42,19 @@ class Node:
 
         deadline = time.monotonic() + within
         while self.engine is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
             try:
-                self.engine = Engine(self.docker_socket)
+                self.engine = Engine(self.docker_socket, max(1, int(left)))  # one that hangs takes all that is left
             except NodeFault as error:
                 self.fault = str(error)
-                if time.monotonic() > deadline:
-                    return None
                 time.sleep(0.2)
         return self.engine
+
+    def lost(self, error: NodeFault) -> None:
+        """dockerd went while it was asked."""
+        self.engine, self.fault = None, str(error)
 
 
 class Operation(Protocol):
@@ -58,38 +65,91 @@ class Operation(Protocol):
 
 
 @dataclass(frozen=True)
-class EndProcesses:
-    """SIGKILL to a cgroup and all below it, and wait for them to go."""
+class Ask:
+    """SIGTERM to all that runs in containers, and time for those that catch it: the site's grace."""
 
-    path: str
+    paths: tuple[str, ...]
+    seconds: int
 
     def __str__(self) -> str:
-        return f"end every process in {self.path}"
+        return f"SIGTERM to the processes in {len(self.paths)} containers, and at most {self.seconds} s for them to end"
 
     def do(self, node: Node) -> None:
-        node.cgroup.kill(self.path)
-        node.cgroup.wait_empty(self.path, KILL_SECONDS)
+        deadline = time.monotonic() + self.seconds
+        for pid in self._pids(node):
+            try:
+                os.kill(pid, 15)
+            except OSError:
+                pass
+        # What does not catch it (or is a container's first process without a handler) is not waited for.
+        while any(map(_catches_term, self._pids(node))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _pids(self, node: Node) -> list[int]:
+        return [pid for path in self.paths for pid in node.cgroup.processes(path)]
+
+
+def _catches_term(pid: int) -> bool:
+    try:
+        status = linux.status_of(pid)
+    except OSError:
+        return False
+    return bool(int(status.get("SigCgt", "0"), 16) & TERM_BIT) and not status["State"].startswith("Z")
+
+
+@dataclass(frozen=True)
+class EndProcesses:
+    """SIGKILL to cgroups and all below them, and wait for them to go; one deadline for all."""
+
+    paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"end every process in {', '.join(self.paths)}"
+
+    def do(self, node: Node) -> None:
+        for path in self.paths:
+            node.cgroup.kill(path)
+        deadline = time.monotonic() + KILL_SECONDS
+        for path in self.paths:
+            node.cgroup.wait_empty(path, max(0.0, deadline - time.monotonic()))
 
 
 @dataclass(frozen=True)
 class RemoveContainers:
-    """All containers of the job, by label and by the broker's notes."""
+    """All containers of the job that dockerd knows, by label."""
 
     key: str
-    noted: tuple[str, ...]
+    noted: int
 
     def __str__(self) -> str:
-        return f"remove the containers labelled {self.key} and {len(self.noted)} noted ones"
+        return f"remove the containers labelled {self.key} ({self.noted} are known)"
 
     def do(self, node: Node) -> None:
+        deadline = time.monotonic() + DOCKER_SECONDS
         engine = node.docker()
         if engine is None:
             return
-        deadline = time.monotonic() + DOCKER_SECONDS
-        ids = [str(container["Id"]) for container in engine.containers(self.key)]
-        while ids and time.monotonic() < deadline:
-            engine.remove(ids)
+        try:
             ids = [str(container["Id"]) for container in engine.containers(self.key)]
+            while ids and time.monotonic() < deadline:
+                engine.remove(ids)
+                ids = [str(container["Id"]) for container in engine.containers(self.key)]
+        except NodeFault as error:
+            node.lost(error)
+
+
+@dataclass(frozen=True)
+class EndTasks:
+    """What containerd still has of them after dockerd's turn: the kernel's view wins, dockerd is brought to agree."""
+
+    ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"end what containerd still has of {len(self.ids)} containers: task, shim, root mount"
+
+    def do(self, node: Node) -> None:
+        if left := tasks.of(self.ids):
+            tasks.end(left, CONTAINERD_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -122,13 +182,18 @@ class RemoveCgroup:
             time.sleep(0.01)
 
 
-def plan(job: jobs.Job, run: str = config.RUN) -> list[Operation]:
-    """The operations for a job, in order. Reads the node, changes nothing."""
+def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation]:
+    """The operations for a job, in order; `grace` in seconds. Reads the node, changes nothing."""
     cgroup = cgroups.of(job.version)
     inside = escapes.is_inside(job, cgroup)
-    targets = containers_cgroups(job) if inside else [job.cgroup]
-    operations: list[Operation] = [EndProcesses(path) for path in targets]
-    operations.append(RemoveContainers(job.key, tuple(escapes.container_ids(job, run))))
+    own = containers_cgroups(job)
+    targets = tuple(own) if inside else (job.cgroup,)
+    # By the broker's notes and by the kernel: a note may be damaged, and what runs has a cgroup.
+    ids = {*escapes.container_ids(job, run), *(path.rpartition("/")[2] for path in own)}
+    operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
+    operations.append(EndProcesses(targets))
+    operations.append(RemoveContainers(job.key, len(ids)))
+    operations.append(EndTasks(tuple(sorted(ids))))
     operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]
     return operations
@@ -136,18 +201,13 @@ def plan(job: jobs.Job, run: str = config.RUN) -> list[Operation]:
 
 def containers_cgroups(job: jobs.Job) -> list[str]:
     """The cgroups directly below the job's that are not Slurm's own steps."""
-    hierarchy = f"{cgroups.MOUNT}/pids" if job.version == 1 else cgroups.MOUNT
-    try:
-        names = [entry.name for entry in os.scandir(hierarchy + job.cgroup) if entry.is_dir()]
-    except FileNotFoundError:
-        return []
-    return [f"{job.cgroup}/{name}" for name in names if not name.startswith("step_")]
+    return cgroups.containers(f"{cgroups.MOUNT}/pids" if job.version == 1 else cgroups.MOUNT, job.cgroup)
 
 
-def verdict(job: jobs.Job, docker_socket: str, run: str = config.RUN) -> tuple[str, list[escapes.Left]]:
+def verdict(job: jobs.Job, docker_socket: str, run: str = config.RUN, grace: int = 0) -> tuple[str, list[escapes.Left]]:
     """Do the plan, look again; ("clean" or the reason that an operator reads, what is left)."""
     node = Node(cgroups.of(job.version), docker_socket, run)
-    for operation in plan(job, run):
+    for operation in plan(job, run, grace):
         operation.do(node)
     beside = escapes.beside(job)
     left = [*escapes.everything(job, listed(node, job), run=run), *beside]
@@ -175,7 +235,7 @@ def listed(node: Node, job: jobs.Job) -> list[dict[str, Any]]:
     try:
         return node.engine.containers(job.key)
     except NodeFault as error:
-        node.engine, node.fault = None, str(error)
+        node.lost(error)
         return []
 
 

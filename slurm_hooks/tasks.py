@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What containerd still has of a container that dockerd has forgotten, or cannot take down: task, shim, root mount.
+
+    <state>/io.containerd.runtime.v2.task/<namespace>/<id>/     the bundle, there as long as the task is
+        config.json    the OCI configuration: root.path is where the image's layers are mounted together
+
+dockerd asks containerd for a task and mounts its root by itself; so when dockerd is away or has lost the
+container's directory, nobody takes either down (seen with 26.1: after its restart the container runs on,
+and dockerd neither lists nor ends it). Asked through ctr(8), which comes with containerd.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from slurm_hooks import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# containerd's state directory and its socket: the distribution's own service, and one that dockerd starts itself.
+STATES = (
+    ("/run/containerd", "/run/containerd/containerd.sock"),
+    ("/run/slurm-hooks-docker/exec/containerd/daemon", "/run/slurm-hooks-docker/exec/containerd/containerd.sock"),
+    ("/run/docker/containerd/daemon", "/run/docker/containerd/containerd.sock"),
+)
+PARALLEL = 8
+
+
+class Task:
+    """A task's bundle, and the containerd that has it."""
+
+    __slots__ = ("bundle", "socket")
+
+    def __init__(self, bundle: str, socket: str) -> None:
+        self.bundle, self.socket = bundle, socket
+
+    @property
+    def id(self) -> str:
+        """The container's."""
+        return os.path.basename(self.bundle)
+
+    @property
+    def namespace(self) -> str:
+        """containerd's: slurm-jobs as shipped, moby where the site has one dockerd for all."""
+        return os.path.basename(os.path.dirname(self.bundle))
+
+
+def of(ids: Iterable[str], states: tuple[tuple[str, str], ...] = STATES) -> list[Task]:
+    """The tasks of these containers; a look by name, so its cost does not grow with what others have."""
+    return [
+        Task(bundle, socket)
+        for state, socket in states
+        for container in ids
+        if len(container) == 64 and container.isalnum()
+        for bundle in glob.glob(f"{state}/io.containerd.runtime.v2.task/*/{container}")
+    ]
+
+
+def end(tasks: list[Task], seconds: float) -> None:
+    """Have containerd delete the tasks, and their shims with them; then unmount their roots. Raises nothing."""
+    deadline = time.monotonic() + seconds
+    roots = {task.id: _root(task) for task in tasks}
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda task: _delete(task, deadline), tasks))
+    mounted = {mount.point for mount in linux.mounts_of("self") if mount.kind in ("overlay", "fuse.fuse-overlayfs")}
+    for task in tasks:
+        if roots[task.id] in mounted and not os.path.isdir(task.bundle):
+            try:
+                linux.umount2(roots[task.id], linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+            except OSError:
+                pass  # the fresh look tells
+
+
+def _delete(task: Task, deadline: float) -> None:
+    for verb in (("tasks", "delete", "--force"), ("containers", "delete")):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        try:
+            subprocess.run(
+                ["ctr", "--address", task.socket, "--namespace", task.namespace, *verb, task.id],
+                capture_output=True,
+                timeout=left,
+                check=False,
+                env={"PATH": "/usr/bin:/usr/sbin:/usr/local/bin"},
+            )
+        except (OSError, subprocess.SubprocessError):
+            return  # no ctr, or containerd does not answer: shim and bundle stay, and are seen
+
+
+def _root(task: Task) -> str:
+    try:
+        return str(json.loads(linux.read(f"{task.bundle}/config.json"))["root"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job ends while dockerd is away, hangs, or has lost a container: the kernel's view wins, the rest drains.
+
+Away for good, restarting or killed: tests/faults/test_faults.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.slurm import Cluster, Job
+
+DOCKERD = "$(cat /run/slurm-hooks-docker/docker.pid)"
+DATA = "/var/lib/slurm-hooks-docker"
+
+
+@pytest.fixture
+def job(cluster: Cluster, node: str) -> Iterator[Job]:
+    """A job with two containers; dockerd answers again afterwards."""
+    job = cluster.sbatch(
+        "docker run -d --name n1 -v $HOME:/w img sleep 600; docker run -d --name n2 img sleep 600;echo begun; sleep 600"
+    )
+    job.wait_for_output("begun")
+    yield job
+    cluster.sh(node, f"kill -CONT {DOCKERD}")
+    cluster.service(node, "start", "dockerd")
+    if cluster.drain_reason(node):
+        cluster.sh(node, f"slurm-hooks epilog {job.id}")
+        cluster.resume(node)
+
+
+def nothing_runs(cluster: Cluster, node: str) -> None:
+    """No process of a container, no shim, no bundle of containerd's."""
+    cluster.must(node, "! pgrep -u ann -fx 'sleep 600'; ! pgrep -f '[c]ontainerd-shim-runc-v2 -namespace'")
+    assert cluster.must(node, "find /run/containerd -path '*v2.task/*/*' -prune | wc -l").strip() == "0"
+
+
+@pytest.mark.parametrize("how", ["hung", "stopped"])
+def test_what_runs_is_ended_all_the_same_and_the_node_drains(cluster: Cluster, node: str, job: Job, how: str) -> None:
+    if how == "hung":  # it accepts connections, as the kernel does that for it, and never answers
+        cluster.must(node, f"kill -STOP {DOCKERD}")
+    else:
+        cluster.service(node, "stop", "dockerd")
+    job.cancel()
+    epilog = job.wait()
+    assert f"job {job.id} (ann)" in epilog["verdict"] and "dockerd" in epilog["verdict"], epilog
+    assert epilog["seconds"] < 41, epilog  # docs/operators.md, without the start, the grace and slurmctld's share
+    nothing_runs(cluster, node)
+    cluster.wait(cluster.lab.controller, f"sinfo -h -n {node} -o %T | grep -q drain", "the node drained")
+    if how == "hung":
+        cluster.must(node, f"kill -CONT {DOCKERD}")
+    else:
+        cluster.service(node, "start", "dockerd")
+    again = cluster.sh(node, f"slurm-hooks epilog {job.id}")
+    assert (again.status, "nothing left" in again.out) == (0, True), again
+    cluster.resume(node)
+
+
+def test_a_container_that_dockerd_has_forgotten_is_ended_through_containerd(
+    cluster: Cluster, node: str, job: Job
+) -> None:
+    n1 = cluster.docker(node, "ps -q --no-trunc --filter name=n1").out.strip()
+    merged = cluster.must(node, f"grep -o '{DATA}/[^ ]*/merged' /proc/mounts | wc -l").strip()
+    cluster.service(node, "stop", "dockerd")
+    cluster.must(node, f"rm -r {DATA}/containers/{n1}")
+    cluster.service(node, "start", "dockerd")
+    assert merged == "2" and n1[:12] not in cluster.docker(node, "ps -a").out
+    job.cancel()
+    assert job.wait()["verdict"] == "clean"
+    nothing_runs(cluster, node)
+    assert cluster.must(node, f"grep -c '{DATA}/[^ ]*/merged' /proc/mounts || true").strip() == "0"
