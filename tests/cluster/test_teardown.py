@@ -119,3 +119,20 @@ def test_what_cannot_be_ended_drains_the_node_and_is_named(cluster: Cluster, nod
     again = cluster.sh(node, f"slurm-hooks epilog {job.id}")
     assert again.status == 0, again
     cluster.resume(node)
+
+
+def test_a_second_epilog_waits_for_the_first_and_gives_its_verdict(
+    cluster: Cluster, node: str, hung_file_system: str
+) -> None:
+    job = cluster.sbatch(f"docker run -d -v {hung_file_system}:/data img cat /data/stuck; echo started; sleep 600")
+    job.wait_for_output("started")
+    hook = epilog_hook(job)
+    done = cluster.sh(node, f"{hook} & a=$!; {hook} & b=$!; wait $a; x=$?; wait $b; echo $x $?", timeout=90)
+    assert done.out.split()[-2:] == ["1", "1"], done
+    first, second = job.events("epilog")[:2]
+    assert first["verdict"] == second["verdict"] and len(job.events("left")) == len({*map(str, job.events("left"))})
+    cluster.must(node, f"{HUNG} --stop")
+    job.cancel()
+    cluster.wait(cluster.lab.controller, f'[ -z "$(squeue -h -j {job.id})" ]', "its end")
+    assert cluster.sh(node, f"slurm-hooks epilog {job.id}").status == 0
+    cluster.resume(node)
