@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BROKER_SECONDS = 5.0  # how long a create that is under way may hold the job open
-EPILOG_SECONDS = 60.0  # how long an Epilog of the same job, already at work, is waited for
+EPILOG_SECONDS = 100.0  # how long an Epilog of the same job, already at work, is waited for
 SLURM_SECONDS = 3.0  # slurmstepd removes its cgroups after it stopped answering: a short race with us
 
 
@@ -104,12 +104,18 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
         peaks = peaks_of(now)
         now.verdict = torn_down(now)
         if not lock.held:
-            now.verdict = (
-                f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
-            )
+            now.verdict = _after_the_start(now)
         now.closed = time.time()
         written(now)
         return now.verdict, peaks
+
+
+def _after_the_start(job: jobs.Job) -> str:
+    """The verdict where a container was starting all the while: it may have come after our teardown, so once more."""
+    with linux.Locked(jobs.directory(job.key), within=BROKER_SECONDS) as lock:
+        if lock.held:
+            return torn_down(job)
+    return f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
 
 
 def written(job: jobs.Job) -> None:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from slurm_hooks import epilog, jobs
+from slurm_hooks import epilog, jobs, linux
 from slurm_hooks.cgroups import slurm
 from tests.unit.test_jobs import ENVIRON, job_of
 
@@ -70,3 +73,62 @@ def test_a_damaged_record_is_told_and_its_run_ended(run: Path, monkeypatch: pyte
     job = opened(0, 100)
     (run / "jobs" / job.key / "job").write_text("{")
     assert over(1, 100) == [0]
+
+
+def launching(job: jobs.Job) -> linux.Locked:
+    """The broker, between decision and verified start."""
+    return linux.Locked(jobs.directory(job.key), shared=True)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What each teardown found, one after the other; the deadlines are short."""
+    monkeypatch.setattr(epilog, "BROKER_SECONDS", 0.2)
+    found = ["clean"]
+    monkeypatch.setattr(epilog, "torn_down", lambda job: found[-1])
+    return found
+
+
+def test_a_start_that_ends_late_costs_a_second_look_and_no_node(
+    looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = opened(0, 100)
+    start = launching(job)
+    done: list[str] = []
+
+    def torn_down(job: jobs.Job) -> str:
+        done.append("teardown")
+        start.release()
+        return "clean"
+
+    monkeypatch.setattr(epilog, "torn_down", torn_down)
+    assert (epilog.closed(job)[0], done) == ("clean", ["teardown", "teardown"])
+
+
+def test_a_start_that_hangs_is_told(looks: list[str]) -> None:
+    job = opened(0, 100)
+    with launching(job):
+        assert "a container start hangs" in epilog.closed(job)[0]
+
+
+def test_an_epilog_that_waited_gives_the_verdict_of_the_one_before(looks: list[str]) -> None:
+    job = opened(0, 100)
+    first = linux.Locked(jobs.directory(job.key))
+    job.state = jobs.CLOSING
+    jobs.store(job)
+    verdicts: list[str] = []
+    second = threading.Thread(target=lambda: verdicts.append(epilog.closed(jobs.load(job.key) or job)[0]))
+    second.start()
+    while len(lock_waiters(job)) < 2:
+        time.sleep(0.001)
+    job.verdict, job.closed = "a reason", 4e9
+    jobs.store(job)
+    first.release()
+    second.join()
+    assert verdicts == ["a reason"]
+
+
+def lock_waiters(job: jobs.Job) -> list[str]:
+    """The descriptors of this process that are open on the job's record: the holder's, and the waiter's."""
+    here = os.path.realpath(jobs.directory(job.key))
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}") == here]
