@@ -76,13 +76,15 @@ class Ask:
 
     def do(self, node: Node) -> None:
         deadline = time.monotonic() + self.seconds
+        # What does not catch it (or is a container's first process without a handler) is not waited for. Asked
+        # before: a program that is at its end often has no handler any more.
+        waited = {pid for pid in self._pids(node) if _catches_term(pid)}
         for pid in self._pids(node):
             try:
                 os.kill(pid, 15)
             except OSError:
                 pass
-        # What does not catch it (or is a container's first process without a handler) is not waited for.
-        while any(map(_catches_term, self._pids(node))) and time.monotonic() < deadline:
+        while any(pid in waited and _runs(pid) for pid in self._pids(node)) and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def _pids(self, node: Node) -> list[int]:
@@ -91,10 +93,16 @@ class Ask:
 
 def _catches_term(pid: int) -> bool:
     try:
-        status = linux.status_of(pid)
-    except OSError:
+        return bool(int(linux.status_of(pid)["SigCgt"], 16) & TERM_BIT)
+    except (OSError, KeyError):
         return False
-    return bool(int(status.get("SigCgt", "0"), 16) & TERM_BIT) and not status["State"].startswith("Z")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return not linux.status_of(pid)["State"].startswith("Z")
+    except (OSError, KeyError):
+        return False
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ def test_what_catches_sigterm_gets_the_time_to_end() -> None:
     assert status == 3 and took < 15
 
 
+def test_a_program_that_gives_its_handler_back_and_cleans_up_is_waited_for() -> None:
+    cleaning = "signal.signal(15, lambda *_: (signal.signal(15, signal.SIG_DFL), time.sleep(1), sys.exit(3)))"
+    status, took = asked(f"import signal, sys, time; {cleaning}; print(flush=True); time.sleep(60)", 20)
+    assert status == 3 and 1 <= took < 15
+
+
 def test_what_catches_it_and_goes_on_is_waited_for_no_longer_than_the_grace() -> None:
     status, took = asked(CATCHES.format("None"), 1)
     assert status is None and 1 <= took < 5
