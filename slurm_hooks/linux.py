@@ -117,7 +117,9 @@ class as_owner:
     def __enter__(self) -> None:
         libc = _libc()
         self._before = libc.setfsuid(self._uid)
-        if libc.setfsuid(-1) & 0xFFFFFFFF != self._uid:  # the call tells of no error; this one changes nothing and gives what holds
+        if (
+            libc.setfsuid(-1) & 0xFFFFFFFF != self._uid
+        ):  # the call tells of no error; this one changes nothing and gives what holds
             raise PermissionError(errno.EPERM, f"setfsuid: {os.strerror(errno.EPERM)}")
 
     def __exit__(self, *_: object) -> None:
@@ -192,8 +194,8 @@ def kill(pid: int) -> None:
         pass
 
 
-def kill_where(pid: int, holds: Callable[[], bool]) -> None:
-    """SIGKILL to a process of which `holds` is true: asked while its pidfd is open, so of it and of no other."""
+def kill_where(pid: int, holds: Callable[[], bool], number: int = 9) -> None:
+    """A signal to a process of which `holds` is true: asked while its pidfd is open, so of it and of no other."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -202,7 +204,7 @@ def kill_where(pid: int, holds: Callable[[], bool]) -> None:
 
     try:
         if holds() and alive(pidfd):
-            signal.pidfd_send_signal(pidfd, 9)
+            signal.pidfd_send_signal(pidfd, number)
     except (FileNotFoundError, ProcessLookupError):
         pass  # gone already is fine
     finally:

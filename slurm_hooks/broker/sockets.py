@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import suppress
+from contextlib import chdir, suppress
 
 from slurm_hooks import config, events, linux
 from slurm_hooks.broker.door import BACKLOG, Door
@@ -69,9 +69,8 @@ class Sockets:
             os.unlink(f"{self._making}/{name}")  # of a broker that was killed just here
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
-        os.chdir(self._making)
         try:
-            with linux.as_owner(uid):
+            with chdir(self._making), linux.as_owner(uid):
                 listener.bind(name)
             listener.listen(BACKLOG)
             os.rename(f"{self._making}/{name}", self.path(uid))
@@ -79,7 +78,6 @@ class Sockets:
             listener.close()
             raise
         finally:
-            os.chdir("/")
             os.umask(before)
         return listener
 
