@@ -7,7 +7,6 @@ by escapes.everything, whose answer alone is the verdict.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol

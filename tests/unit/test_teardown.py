@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_hooks import tasks
+from slurm_hooks import linux, tasks
 from slurm_hooks.cgroups.v1 import V1
 from slurm_hooks.teardown import Ask, Node
 
@@ -35,11 +35,23 @@ def asked(program: str, seconds: int) -> tuple[int | None, float]:
         assert process.stdout is not None
         process.stdout.readline()
         began = time.monotonic()
-        Ask(("/job/c1",), seconds).do(Node(Pids(process), ""))
+        (own, *_) = linux.cgroup_lines(linux.read(f"/proc/{process.pid}/cgroup")).values()
+        Ask((own,), seconds).do(Node(Pids(process), ""))
         took = time.monotonic() - began
         status = process.poll()
         process.kill()
     return status, took
+
+
+def test_a_process_that_has_left_the_cgroup_is_not_asked() -> None:
+    program = "import signal, time; signal.signal(15, lambda *_: 1 / 0); print(1, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-IS", "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        Ask(("/job/c1",), 0).do(Node(Pids(process), ""))  # listed there a moment ago
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        process.kill()
 
 
 def test_what_catches_sigterm_gets_the_time_to_end() -> None:
