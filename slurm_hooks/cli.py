@@ -136,7 +136,11 @@ def _epilog(job_id: int | None, *, dry_run: bool) -> int:
         return 0
     if job.state == jobs.OPEN and controller.connect().is_alive(job_id or job.id):
         raise HooksError(f"job {job.id}", "Slurm says that it is not over", "scancel it; slurmd then runs the epilog.")
-    return epilog.finish(job)
+    before = job.verdict
+    status = epilog.finish(job)
+    if status == 0 and before not in ("", "clean"):
+        print(f"If nothing else holds the node: scontrol update nodename={job.node} state=resume")
+    return status
 
 
 def _config(file: str | None, *, as_json: bool, defaults: bool) -> int:

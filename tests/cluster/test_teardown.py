@@ -115,9 +115,14 @@ def test_what_cannot_be_ended_drains_the_node_and_is_named(cluster: Cluster, nod
     assert f"job {job.id} (ann) left pid" in verdict and "cat, state D" in verdict
     cluster.wait(cluster.lab.controller, f"sinfo -h -n {node} -o %T | grep -q drain", "the node drained")
     assert f"job {job.id} (ann) left pid" in cluster.drain_reason(node)
+    held = cluster.sh(node, "slurm-hooks report --node")
+    assert held.status == 1 and f"job {job.id} (ann)" in held.out and "cat, state D" in held.out, held
+    assert held.out.splitlines()[-1] == f"  next: slurm-hooks epilog {job.id}", held
     cluster.must(node, f"{HUNG} --stop")
     again = cluster.sh(node, f"slurm-hooks epilog {job.id}")
     assert again.status == 0, again
+    assert again.out.splitlines()[-1].endswith(f": scontrol update nodename={node} state=resume"), again
+    assert "no job that is over holds this node" in cluster.must(node, "slurm-hooks report --node")
     cluster.resume(node)
 
 
