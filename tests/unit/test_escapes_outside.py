@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -138,7 +137,7 @@ def test_a_process_of_the_user_is_something_on_any_node(
 def test_a_process_that_hides_its_memory_is_seen() -> None:
     program = "import ctypes; ctypes.CDLL(None).prctl(4, 0); print(flush=True); input()"
     hidden = subprocess.Popen(
-        [sys.executable, "-ISc", program], user=UID, group=UID, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ["/usr/bin/python3", "-ISc", program], user=UID, group=UID, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
         assert hidden.stdout is not None and hidden.stdout.readline()
