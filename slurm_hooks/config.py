@@ -104,6 +104,14 @@ def last_good(run: str = RUN) -> dict[str, Any] | None:
     return settings
 
 
+def for_epilog() -> dict[str, Any]:
+    """The settings, or those that held before the site's file broke; a table that is missing has its defaults."""
+    try:
+        return for_hooks()
+    except BadConfig:
+        return last_good() or {}
+
+
 def defaults() -> dict[str, Any]:
     """What holds where the site's file is broken and no good one is known. Raises BadConfig."""
     return _validated_elsewhere("--defaults")

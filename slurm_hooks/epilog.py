@@ -13,7 +13,7 @@ import time
 
 from slurm_hooks import cgroups, config, events, jobs, linux, presence, quickjson
 from slurm_hooks.cgroups import slurm
-from slurm_hooks.errors import BadConfig, HooksError, NodeFault
+from slurm_hooks.errors import HooksError, NodeFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,10 +160,7 @@ def torn_down(job: jobs.Job) -> str:
 
     if bare:
         return teardown.beside(job)
-    try:
-        settings = config.for_hooks()
-    except BadConfig:
-        settings = config.last_good() or {}
+    settings = config.for_epilog()
     socket = settings.get("docker", {}).get("socket", "/run/slurm-hooks-docker/docker.sock")
     return teardown.verdict(job, socket, grace=settings.get("container", {}).get("grace_seconds", 0))[0]
 

@@ -117,9 +117,8 @@ class as_owner:
     def __enter__(self) -> None:
         libc = _libc()
         self._before = libc.setfsuid(self._uid)
-        if (
-            libc.setfsuid(-1) & 0xFFFFFFFF != self._uid
-        ):  # the call tells of no error; this one changes nothing and gives what holds
+        # The call tells of no error; this one changes nothing and gives what holds.
+        if libc.setfsuid(-1) & 0xFFFFFFFF != self._uid:
             raise PermissionError(errno.EPERM, f"setfsuid: {os.strerror(errno.EPERM)}")
 
     def __exit__(self, *_: object) -> None:

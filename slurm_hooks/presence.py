@@ -38,6 +38,11 @@ def is_users(uid: int) -> bool:
     return 65534 != uid >= (int(lowest[-1]) if lowest and lowest[-1].isdigit() else 1000)
 
 
+def is_sole(job: jobs.Job) -> bool:
+    """Has the user no other job on the node?"""
+    return not any(other.uid == job.uid and other.key != job.key for other in jobs.everyone())
+
+
 def anything(job: jobs.Job) -> bool:
     """Has the job's user a process outside of Slurm's cgroups, or a thing newer than the job that outlives one?"""
     if not is_users(job.uid):
@@ -109,13 +114,11 @@ def strays(job: jobs.Job) -> Iterator[int]:
             yield pid
 
 
-def started(pid: int) -> float:
-    """When a process began, in seconds since 1970 (to a clock tick). Raises OSError."""
-    return began(linux.read(f"/proc/{pid}/stat"))
-
-
 def began(stat: str) -> float:
-    """The same, of /proc/<pid>/stat. The name in it may hold anything; the last `)` ends it."""
+    """When a process began, in seconds since 1970 (to a clock tick), by its /proc/<pid>/stat.
+
+    The name in it may hold anything; the last `)` ends it.
+    """
     ticks = int(stat.rpartition(")")[2].split()[19])
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / TICKS)
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from slurm_hooks import cgroups, config, jobs, linux
+from slurm_hooks import cgroups, jobs, linux
 from slurm_hooks.broker import readback
 from slurm_hooks.broker.peers import BATCH, Asker
 
@@ -22,14 +22,6 @@ KEPT = 20  # containers of a job that are told one by one: the last ones
 WAITING = 10_000  # figures kept for dockerd's word, which may be missed
 
 _figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
-
-
-def begun(job: jobs.Job, run: str = config.RUN) -> None:
-    """A container of the job is about to start: from here on its user's TaskEpilogs ask (sockets.py takes it away)."""
-    try:
-        os.close(os.open(f"{run}/users/{job.uid}.ran", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    except OSError:
-        pass  # he has no socket of his own, or the run directory is full: no account
 
 
 def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:

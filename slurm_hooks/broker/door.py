@@ -114,8 +114,7 @@ class Door:
 
     def _accept(self, listener: socket.socket) -> bool:
         """Take a batch; is there perhaps more?"""
-        now = time.monotonic()
-        closed = 0
+        now, everybodys, closed = time.monotonic(), self._listeners[listener], 0
         for _ in range(BATCH):
             try:
                 connection, _ = listener.accept()
@@ -128,7 +127,7 @@ class Door:
             member = self._is_member(uid)
             most = CONNECTIONS_OF_A_USER if member else CONNECTIONS_OF_A_STRANGER
             within = self._buckets.take(uid, MEMBER if member else STRANGER, now)
-            if self.inside.get(uid, 0) >= most or (not within and self._listeners[listener]):
+            if self.inside.get(uid, 0) >= most or (not within and everybodys):
                 connection.close()
                 closed += 1
             else:
@@ -136,7 +135,7 @@ class Door:
                 self.inside[uid] += 1
                 self._silent[connection] = (now + FIRST_BYTE_SECONDS, uid)
                 self._loop.add_reader(connection.fileno(), self._spoke, connection)
-            if not within and not self._listeners[listener]:
+            if not within and not everybodys:
                 self._rest(listener, REST_SECONDS)
                 return True
         if closed > BATCH // 2:

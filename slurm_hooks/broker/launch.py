@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import account, answers, images, keeper, model, notes, readback, rootfs, staging
+from slurm_hooks.broker import account, answers, images, keeper, model, notes, readback, rootfs, sockets, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused
@@ -123,7 +123,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
         before = note
         if note.verified:  # of an earlier start
             note = notes.amend(job, note, verified=False)
-        account.begun(job)
+        sockets.mark(job.uid)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             if before.verified:  # it runs, and was read back when it was started

@@ -83,9 +83,10 @@ class Sockets:
 
     def sweep(self) -> None:
         """Remove what a broker before us has left of users who have no job here any more."""
+        ours = {name for uid in self._open for name in _names(uid)}
         with suppress(FileNotFoundError):
             for name in os.listdir(self._top):
-                if name not in {name for uid in self._open for name in _names(uid)}:
+                if name not in ours:
                     os.unlink(f"{self._top}/{name}")
 
     def hold(self) -> None:
@@ -103,15 +104,17 @@ class Sockets:
         """For ever: follow the records."""
         os.makedirs(self._records, 0o700, exist_ok=True)
         changed = asyncio.Event()
+        changed.set()
         watch = linux.watch(self._records)
         loop = asyncio.get_running_loop()
         loop.add_reader(watch, changed.set)
         try:
             while True:
+                tries = TRIES if changed.is_set() else 1  # a record that stays damaged is not worth more
                 with suppress(BlockingIOError):
                     os.read(watch, 65536)
                 changed.clear()
-                for _ in range(TRIES):
+                for _ in range(tries):
                     if self.renew():
                         break
                     await asyncio.sleep(TRY_SECONDS)
@@ -125,3 +128,11 @@ class Sockets:
 
 def _names(uid: int) -> tuple[str, str]:
     return f"{uid}.sock", f"{uid}.ran"
+
+
+def mark(uid: int, run: str = config.RUN) -> None:
+    """A container of the user's is about to start: from here on his TaskEpilogs ask for an account."""
+    try:
+        os.close(os.open(f"{run}/users/{_names(uid)[1]}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    except OSError:
+        pass  # he has no socket of his own, or the run directory is full: no account

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of pids.max: pure.
+"""The arithmetic of limits, above all pids.max: pure.
 
 The limit in force at a cgroup is the smallest of its own and its ancestors'
 (Documentation/admin-guide/cgroup-v2.rst, PID). It counts threads, and it counts
@@ -9,11 +9,30 @@ gets a reserve on top.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def parsed(text: str) -> int | None:
-    """A pids.max file's content; None for "max"."""
+    """A limit file's content; None for "max"."""
     text = text.strip()
     return None if text == "max" else int(text)
+
+
+def levels(path: str, read: Callable[[str], str]) -> list[tuple[str, int | None]]:
+    """The limits from `path` up to the root; `read` gives a level's file, whose absence is no limit of its own.
+
+    It is absent where the level above does not delegate the controller.
+    """
+    found: list[tuple[str, int | None]] = []
+    while path:
+        try:
+            found.append((path, parsed(read(path))))
+        except FileNotFoundError:
+            pass
+        path = path.rpartition("/")[0]
+    return found
 
 
 def lowest(levels: list[tuple[str, int | None]], ceiling: int) -> tuple[int, str]:

@@ -57,14 +57,7 @@ class V1:
         return made
 
     def pids_max(self, path: str) -> list[tuple[str, int | None]]:
-        levels: list[tuple[str, int | None]] = []
-        while path:
-            try:
-                levels.append((path, limits.parsed(linux.read(self._pids(path, "pids.max")))))
-            except FileNotFoundError:
-                pass
-            path = path.rpartition("/")[0]
-        return levels
+        return limits.levels(path, lambda level: linux.read(self._pids(level, "pids.max")))
 
     def set_pids_max(self, path: str, limit: int) -> None:
         linux.write(self._pids(path, "pids.max"), str(limit))
@@ -150,16 +143,8 @@ class V1:
         return found
 
     def memory_limit(self, path: str) -> int:
-        least = 0
-        while path:
-            try:
-                limit = int(linux.read(f"{self.mount}/memory{path}/memory.limit_in_bytes"))
-            except (OSError, ValueError):
-                limit = NO_LIMIT
-            if limit < NO_LIMIT:
-                least = min(least or limit, limit)
-            path = path.rpartition("/")[0]
-        return least
+        levels = limits.levels(path, lambda level: linux.read(f"{self.mount}/memory{level}/memory.limit_in_bytes"))
+        return min((limit for _, limit in levels if limit is not None and limit < NO_LIMIT), default=0)
 
     def suspended(self, path: str) -> bool:
         # Slurm writes freezer.state of the step's directory; its own slurmstepd is at the job's level.

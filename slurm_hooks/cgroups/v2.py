@@ -64,14 +64,7 @@ class V2:
                 raise NodeFault(self._at(level), f"the pids controller cannot be enabled ({error.strerror})") from None
 
     def pids_max(self, path: str) -> list[tuple[str, int | None]]:
-        levels: list[tuple[str, int | None]] = []
-        while path:
-            try:
-                levels.append((path, limits.parsed(linux.read(self._at(path, "pids.max")))))
-            except FileNotFoundError:
-                pass  # a level whose parent does not delegate pids has no limit of its own
-            path = path.rpartition("/")[0]
-        return levels
+        return limits.levels(path, lambda level: linux.read(self._at(level, "pids.max")))
 
     def set_pids_max(self, path: str, limit: int) -> None:
         linux.write(self._at(path, "pids.max"), str(limit))
@@ -157,21 +150,12 @@ class V2:
         return found
 
     def memory_limit(self, path: str) -> int:
-        least = 0
-        while path:
-            try:
-                limit = limits.parsed(linux.read(self._at(path, "memory.max")))
-            except OSError:
-                limit = None  # a level whose parent does not delegate memory
-            if limit is not None:
-                least = min(least or limit, limit)
-            path = path.rpartition("/")[0]
-        return least
+        levels = limits.levels(path, lambda level: linux.read(self._at(level, "memory.max")))
+        return min((limit for _, limit in levels if limit is not None), default=0)
 
     def suspended(self, path: str) -> bool:
         # Slurm writes cgroup.freeze of step_*/user, where the tasks are, never of slurm/ with its own slurmstepd.
-        steps = [step for step in self._below(path) if step.rpartition("/")[2].startswith("step_")]
-        tasks = [f"{step}/user" for step in steps if self.exists(f"{step}/user")]
+        tasks = [f"{step}/user" for step in self._steps(path) if self.exists(f"{step}/user")]
         return bool(tasks) and all(map(self.frozen, tasks))
 
     def frozen(self, path: str) -> bool:
@@ -191,8 +175,7 @@ class V2:
         # A step's user/ has the tasks, slurm/ beside it the slurmstepd. A step that could eat the whole job's
         # pids.max leaves slurmstepd without threads: it dies of that ("fatal: pthread_create error", 24.11), and
         # slurmd waits minutes for it with the node completing.
-        steps = [step for step in self._below(path) if step.rpartition("/")[2].startswith("step_")]
-        for step in steps:
+        for step in self._steps(path):
             limit = self._at(step, "user/pids.max")
             try:
                 if not os.path.exists(limit):
@@ -204,9 +187,10 @@ class V2:
                 if error.errno not in (errno.ENOENT, errno.ENODEV):  # the step is over
                     raise
 
-    def _below(self, path: str) -> list[str]:
+    def _steps(self, path: str) -> list[str]:
         try:
             with os.scandir(self._at(path)) as entries:
-                return [f"{path}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
+        return [f"{path}/{name}" for name in names if name.startswith("step_")]

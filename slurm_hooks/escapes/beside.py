@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from slurm_hooks import config, events, jobs
-from slurm_hooks.errors import BadConfig
 from slurm_hooks.escapes import outside, things
 from slurm_hooks.escapes.left import LIKELY, SURE, Left
 
@@ -36,9 +35,5 @@ def beside(job: jobs.Job) -> list[Left]:
 
 def choices() -> dict[str, str]:
     """[epilog] of the site; its defaults where the configuration is broken, or older than the table."""
-    try:
-        settings = config.for_hooks()
-    except BadConfig:
-        settings = config.last_good() or {}
-    own: dict[str, str] = settings.get("epilog", {})
+    own: dict[str, str] = config.for_epilog().get("epilog", {})
     return {"escapes": "end", "doubts": "report", "ipc": "report"} | own

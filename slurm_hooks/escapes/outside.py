@@ -128,7 +128,7 @@ def world_of(job: jobs.Job, strays: list[Stray]) -> World:
     manager = next((one for one in strays if one.place == f"{slice_}user@{job.uid}.service/init.scope"
                     and one.name == "systemd"), None)  # fmt: skip
     return World(
-        sole=not any(other.uid == job.uid and other.key != job.key for other in jobs.everyone()),
+        sole=presence.is_sole(job),
         systemd=os.path.isdir("/run/systemd/system"),
         manager=manager,
         session=any(one.place.startswith(f"{slice_}session-") for one in strays),

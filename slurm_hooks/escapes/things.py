@@ -22,9 +22,7 @@ IDS = {"shm": "shmid", "sem": "semid", "msg": "msqid"}
 
 def is_judged(job: jobs.Job) -> bool:
     """A person's, and no other job of theirs may be the one whose it is."""
-    return presence.is_users(job.uid) and not any(
-        other.uid == job.uid and other.key != job.key for other in jobs.everyone()
-    )
+    return presence.is_users(job.uid) and presence.is_sole(job)
 
 
 def ipc(job: jobs.Job) -> list[Left]:

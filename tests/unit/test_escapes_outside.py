@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from slurm_hooks import jobs, presence
+from slurm_hooks import jobs, linux, presence
 from slurm_hooks.escapes import outside
 from slurm_hooks.escapes.left import LIKELY, SURE
 from slurm_hooks.escapes.outside import UNSET, Stray, World
@@ -159,7 +159,9 @@ def test_what_the_kernel_says_of_a_process(someone: subprocess.Popen[bytes]) -> 
     stray = outside.seen(someone.pid)
     assert stray is not None
     assert (stray.pid, stray.name, stray.uid, stray.job) == (someone.pid, "sleep", UID, "4711")
-    assert abs(stray.start - JOB.opened) < 3600 and presence.started(someone.pid) == pytest.approx(stray.start, abs=0.1)
+    assert abs(stray.start - JOB.opened) < 3600 and presence.began(
+        linux.read(f"/proc/{someone.pid}/stat")
+    ) == pytest.approx(stray.start, abs=0.1)
     someone.kill()
     os.waitid(os.P_PID, someone.pid, os.WEXITED | os.WNOWAIT)
     assert outside.seen(someone.pid) is None  # a zombie

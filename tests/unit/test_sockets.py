@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slurm_hooks import jobs
-from slurm_hooks.broker import account
+from slurm_hooks.broker import sockets as sockets_module
 from slurm_hooks.broker.door import Door
 from slurm_hooks.broker.peers import Registry
 from slurm_hooks.broker.sockets import Sockets
@@ -76,7 +76,7 @@ def test_the_mark_of_his_containers_goes_with_it(run: Path) -> None:
     async def story(sockets: Sockets, door: Door) -> list[list[str]]:
         job = record(1)
         sockets.renew()
-        account.begun(job, str(run))
+        sockets_module.mark(US, str(run))
         sockets.sweep()
         seen = [names(run)]
         jobs.bury(job)
