@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from slurm_hooks import events, jobs
+from slurm_hooks import events, figures, jobs
 from slurm_hooks.errors import HooksError, one_line
 
 
@@ -100,12 +100,7 @@ def _own(event: dict[str, Any]) -> str:
         said.append("processes ended for want of memory")
     if own.get("full"):
         said.append("its pids limit was reached")
-    if "cpu" in own:
-        said.append(f"CPU {own['cpu'] / 1000:.1f} s")
-    if "memory" in own:
-        said.append(f"peak {own['memory'] / 2**20:.0f} MiB")
-    if "pids" in own:
-        said.append(f"{own['pids']} processes")
+    said += figures.used(own)
     return f", {', '.join(said)}" if said else ""
 
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from slurm_hooks import cgroups, jobs, linux
+from slurm_hooks import cgroups, figures, jobs, linux
 from slurm_hooks.broker import readback
 from slurm_hooks.broker.peers import BATCH, Asker
 
@@ -110,22 +110,12 @@ def line(entry: Mapping[str, Any], limit: int) -> str:
     """One container, as its user reads it; `limit`: of the job's memory, bytes, 0 for none."""
     said = [f"exit {entry['exit']}"]
     if entry.get("oom"):
-        whose = f"the job's limit is {_size(limit)}" if limit else "the node had none left"
+        whose = f"the job's limit is {figures.size(limit)}" if limit else "the node had none left"
         said[0] += f", processes ended for want of memory ({whose})"
     elif entry["exit"] > 128:
         said[0] += f" (signal {entry['exit'] - 128})"
     if entry.get("full"):
         said.append(f"its limit of {entry['limit']} processes was reached")
-    said.append(f"{entry['seconds']:.1f} s")
-    if "cpu" in entry:
-        said.append(f"CPU {entry['cpu'] / 1000:.1f} s")
-    if "memory" in entry:
-        said.append(f"peak {_size(entry['memory'])}")
-    if "pids" in entry:
-        said.append(f"{entry['pids']} process{'es' * (entry['pids'] > 1)}")
+    said += [f"{entry['seconds']:.1f} s", *figures.used(entry)]
     name, at, digest = entry["image"].partition("@sha256:")
     return f"{entry['name']} ({name}{at}{digest[:12]}): {', '.join(said)}"
-
-
-def _size(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
