@@ -185,14 +185,6 @@ def alive(pidfd: int) -> bool:
     return True
 
 
-def kill(pid: int) -> None:
-    """SIGKILL; gone already is fine."""
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        pass
-
-
 def kill_where(pid: int, holds: Callable[[], bool], number: int = 9) -> None:
     """A signal to a process of which `holds` is true: asked while its pidfd is open, so of it and of no other."""
     try:
@@ -226,6 +218,12 @@ def keyed(path: str, key: str) -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def is_inside(pid: int, *paths: str) -> bool:
+    """Is a process in one of these cgroups, or below one, in any hierarchy? Raises OSError where it is gone."""
+    lines = cgroup_lines(read(f"/proc/{pid}/cgroup"))
+    return any(f"{place}/".startswith(f"{path}/") for place in lines.values() for path in paths)
 
 
 def cgroup_lines(text: str) -> dict[str, str]:

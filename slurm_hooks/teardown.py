@@ -79,13 +79,9 @@ class Ask:
         # before: a program that is at its end often has no handler any more.
         waited = {pid for pid in self._pids(node) if _catches_term(pid)}
         for pid in self._pids(node):
-            linux.kill_where(pid, lambda pid=pid: self._is_inside(pid), 15)  # type: ignore[misc]
+            linux.kill_where(pid, lambda pid=pid: linux.is_inside(pid, *self.paths), 15)  # type: ignore[misc]
         while any(pid in waited and _runs(pid) for pid in self._pids(node)) and time.monotonic() < deadline:
             time.sleep(0.05)
-
-    def _is_inside(self, pid: int) -> bool:
-        lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
-        return any(f"{path}/".startswith(f"{one}/") for path in lines.values() for one in self.paths)
 
     def _pids(self, node: Node) -> list[int]:
         return [pid for path in self.paths for pid in node.cgroup.processes(path)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from slurm_hooks.broker import answers, filters, launch, notes
 from slurm_hooks.broker.peers import Asker
-from slurm_hooks.broker.relay import Answer, Upstream, message_of
+from slurm_hooks.broker.relay import Answer, Upstream
 from slurm_hooks.broker.streams import Rewritten
 from slurm_hooks.knobs.process import LABEL_JOB
 
@@ -129,5 +129,5 @@ async def kept(up: Upstream, asker: Asker, reference: str, verb: str) -> tuple[i
 
 def own_words(asker: Asker, status: int, said: Any, id_: str = "", typed: str = "") -> tuple[int, Any]:
     """dockerd's answer, an error in it with the job's own names; a container's id is what the client has `typed`."""
-    text = answers.message(message_of(said), _prefix(asker))
+    text = launch.in_own_names(said, asker.job)
     return status, {"message": text.replace(id_, typed) if id_ else text} if text else said

@@ -19,8 +19,9 @@ from slurm_hooks.errors import Conflict, NodeFault, Refused
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
-# What runc says when it cannot start threads within pids.max.
-PIDS_RIDDLES = ("can't get final child's PID", "resource temporarily unavailable", "read init-p: connection reset")
+# What runc says when it cannot start threads within pids.max, and when it dies of anything else.
+PIDS_RIDDLES = ("can't get final child's pid", "resource temporarily unavailable", "read init-p: connection reset")
+RUNC_TASKS = 32  # more than runc 1.1 to 1.3 needs in a container's cgroup to start it
 ENDING = Conflict("this job is ending", "no container starts in it any more")
 
 
@@ -74,7 +75,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             raise
         if status != 201:
             await _undo(job, note)
-            return status, {"message": answers.message(message_of(said), answers.prefix(job.id, job.restart))}
+            return status, {"message": in_own_names(said, job)}
         try:
             await rootfs.refuse_links(up, said["Id"])
         except BaseException:
@@ -130,7 +131,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
                 notes.amend(job, note, verified=True)
             return status, None
         if status != 204:
-            text = in_words(answers.message(message_of(said), answers.prefix(job.id, job.restart)), job)
+            text = in_words(in_own_names(said, job), job)
             events.record("start-failed", job=job.id, restart=job.restart, container=note.name, why=text)
             return status, {"message": text}
         wrong = await _verified(up, asker, note)
@@ -156,7 +157,7 @@ async def restart(up: Upstream, asker: Asker, note: notes.Note, query: dict[str,
         raise Refused("docker restart", "a container of --rm is gone once it has stopped", "Run it without --rm.")
     status, said = await up.value("POST", f"/containers/{note.id}/stop", query)
     if status not in (204, 304):
-        return status, {"message": answers.message(message_of(said), answers.prefix(asker.job.id, asker.job.restart))}
+        return status, {"message": in_own_names(said, asker.job)}
     status, said = await start(up, asker, note)
     return (204, None) if status == 304 else (status, said)  # 304: somebody else has started it
 
@@ -185,12 +186,23 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     return []
 
 
+def in_own_names(said: Any, job: jobs.Job) -> str:
+    """dockerd's error, with the names that the job gave its containers; empty where it is none."""
+    return answers.message(message_of(said), answers.prefix(job.id, job.restart))
+
+
 def in_words(text: str, job: jobs.Job) -> str:
-    """dockerd's error; runc's riddle about a full pids.max becomes what it means."""
-    if not any(riddle in text.lower() for riddle in (r.lower() for r in PIDS_RIDDLES)):
+    """dockerd's error; runc's riddle about a full pids.max becomes what it means, where one is full."""
+    if not any(riddle in text.lower() for riddle in PIDS_RIDDLES):
         return text
-    used = len(cgroups.of(job.version).processes(job.cgroup))
+    hierarchy = cgroups.of(job.version)
+    try:
+        room = [limit - hierarchy.pids_now(level) for level, limit in hierarchy.pids_max(job.cgroup) if limit]
+    except OSError:  # the job ends
+        return text
+    if not room or min(room) > RUNC_TASKS:
+        return text
     return (
-        f"docker run: the job has no room for a container's processes (limit {job.effective} with Slurm's own, "
-        f"{used} processes now, each with its threads). End some, or ask the site for a larger limit. ({text})"
+        f"docker run: the job has no room for a container's processes (limit {job.effective} with Slurm's own, room "
+        f"for {max(min(room), 0)} more, threads counted). End some, or ask the site for a larger limit. ({text})"
     )

@@ -89,12 +89,31 @@ def of(job: jobs.Job) -> list[Note]:
     """The job's notes, oldest first; one that cannot be read is left to the Epilog."""
     found = []
     top = f"{jobs.directory(job.key)}/containers"
-    for nonce in os.listdir(top) if os.path.isdir(top) else ():
+    for entry in os.scandir(top) if os.path.isdir(top) else ():
         try:
-            found.append(Note(**json.loads(linux.read(f"{top}/{nonce}"))))
+            found.append(_read(entry))
         except (OSError, ValueError, TypeError):
             continue
     return sorted(found, key=lambda note: note.created)
+
+
+# path → (inode, mtime) and what was read. Every request asks for its job's notes, and a note that changes is
+# another file (linux.replace), so this is as fresh as the directory.
+_known: dict[str, tuple[tuple[int, int], Note]] = {}
+KNOWN = 10_000  # of jobs that have ended, most of them
+
+
+def _read(entry: os.DirEntry[str]) -> Note:
+    status = entry.stat(follow_symlinks=False)
+    identity = (status.st_ino, status.st_mtime_ns)
+    known = _known.get(entry.path)
+    if known and known[0] == identity:
+        return known[1]
+    note = Note(**json.loads(linux.read(entry.path)))
+    if len(_known) >= KNOWN:
+        _known.clear()
+    _known[entry.path] = identity, note
+    return note
 
 
 def at(job: jobs.Job, nonce: str) -> Note | None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def pids_max(self, path: str) -> list[tuple[str, int | None]]:
             """pids.max at each level from `path` up to the root; None stands for "max"."""
 
+        def pids_now(self, path: str) -> int:
+            """Tasks in `path` and below (pids.current). Raises OSError."""
+
         def set_pids_max(self, path: str, limit: int) -> None:
             """Set pids.max of `path` (processes and threads)."""
 

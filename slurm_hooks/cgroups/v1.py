@@ -59,6 +59,9 @@ class V1:
     def pids_max(self, path: str) -> list[tuple[str, int | None]]:
         return limits.levels(path, lambda level: linux.read(self._pids(level, "pids.max")))
 
+    def pids_now(self, path: str) -> int:
+        return int(linux.read(self._pids(path, "pids.current")))
+
     def set_pids_max(self, path: str, limit: int) -> None:
         linux.write(self._pids(path, "pids.max"), str(limit))
 
@@ -75,20 +78,23 @@ class V1:
         freezer = f"{self.mount}/freezer{path}"
         _freeze(freezer, "FROZEN")
         try:
-            for pid in self.processes(path):
-                linux.kill(pid)
+            self._end(path)
         finally:
             for directory in linux.tree_of(freezer):  # a paused container is frozen by itself
                 _freeze(directory, "THAWED")
 
+    def _end(self, path: str) -> None:
+        """SIGKILL to each process, asked again once its pidfd is open: a number may be another's by then."""
+        for pid in self.processes(path):
+            linux.kill_where(pid, lambda pid=pid: linux.is_inside(pid, path))  # type: ignore[misc]
+
     def wait_empty(self, path: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         pause = 0.002
-        while pids := self.processes(path):
+        while self.processes(path):
             if time.monotonic() >= deadline:
                 return False
-            for pid in pids:  # one that was forked while we listed
-                linux.kill(pid)
+            self._end(path)  # one that was forked while we listed
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return True

@@ -66,6 +66,9 @@ class V2:
     def pids_max(self, path: str) -> list[tuple[str, int | None]]:
         return limits.levels(path, lambda level: linux.read(self._at(level, "pids.max")))
 
+    def pids_now(self, path: str) -> int:
+        return int(linux.read(self._at(path, "pids.current")))
+
     def set_pids_max(self, path: str, limit: int) -> None:
         linux.write(self._at(path, "pids.max"), str(limit))
 

@@ -64,12 +64,29 @@ def test_a_process_that_ended_is_not_alive() -> None:
     process = subprocess.Popen(["/bin/sleep", "60"])
     pidfd = os.pidfd_open(process.pid)
     try:
-        linux.kill(process.pid)
+        linux.kill_where(process.pid, lambda: True)
         process.wait()
         assert not linux.alive(pidfd)
-        linux.kill(2**22 + 1)  # no such process: fine
+        linux.kill_where(2**22 + 1, lambda: True)  # no such process: fine
     finally:
         os.close(pidfd)
+
+
+def test_a_process_that_is_another_by_now_gets_no_signal() -> None:
+    process = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        linux.kill_where(process.pid, lambda: False)
+        linux.kill_where(process.pid, lambda: linux.is_inside(process.pid, "/slurm/uid_1001/job_4711"))
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_is_inside_a_cgroup_and_those_above_it() -> None:
+    own = next(path for path in linux.cgroup_lines(linux.read("/proc/self/cgroup")).values())
+    assert linux.is_inside(os.getpid(), own)
+    assert not linux.is_inside(os.getpid(), f"{own}/job_1", f"{own}-of-another")
 
 
 def test_a_file_is_replaced_at_once_and_leaves_nothing_beside(tmp_path: Path) -> None:

@@ -113,3 +113,19 @@ def test_a_container_without_a_name_gets_one(job: jobs.Job) -> None:
 def test_nonces_differ() -> None:
     assert len({notes.new_nonce() for _ in range(100)}) == 100
     assert all(nonce.isalnum() for nonce in (notes.new_nonce(),))
+
+
+def test_a_note_that_changed_is_read_anew(job: jobs.Job) -> None:
+    before = notes.find(job, "one")
+    for name in ("uno", "eins"):
+        notes.amend(job, before, name=name)
+        assert notes.find(job, name).id == A
+    notes.drop(job.key, "n1")
+    with pytest.raises(NotFound):
+        notes.find(job, A)
+
+
+def test_a_note_that_did_not_change_is_read_once(job: jobs.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = notes.of(job)
+    monkeypatch.setattr("slurm_hooks.linux.read", lambda path: pytest.fail(f"{path} is read again"))
+    assert notes.of(job) == known
