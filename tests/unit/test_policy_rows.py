@@ -81,7 +81,9 @@ DENIED: dict[str, Any] = {
 # A wish for each part that is denied.
 DENIED_PARTS: dict[str, dict[str, Any]] = {
     "Labels:slurm-hooks.": {"Labels": {"slurm-hooks.job": "1"}},
-    "NetworkingConfig.EndpointsConfig{}": {"NetworkingConfig": {"EndpointsConfig": {"default": {"Aliases": ["a"]}}}},
+    "NetworkingConfig.EndpointsConfig{}": {
+        "NetworkingConfig": {"EndpointsConfig": {"default": {"MacAddress": "02:42:00:00:00:01"}}}
+    },
     **{f"HostConfig.Binds:{top}": {"HostConfig_Binds": [f"/a:{top}/x"]} for top in ("/proc", "/sys", "/dev")},
     **{
         f"HostConfig.Mounts:{top}": {"HostConfig_Mounts": [{**MOUNT, "Target": f"{top}/x"}]}
