@@ -274,16 +274,19 @@ class Disk:
         self._path, self._looked, self._grown = path, 0.0, 0
         self._free = self._now()
 
-    def _now(self) -> int:
+    def _now(self) -> int | None:
         try:
             facts = os.statvfs(self._path)
-        except OSError:
-            return 0
+        except OSError:  # a network's, for instance, that does not answer now
+            return None
         return facts.f_bavail * facts.f_frsize
 
     def grown(self, site: Images) -> int:
         """Bytes for each of the pulls that may go on at once; looked at twice a second."""
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            self._grown = (self._free - self._now()) // site.pulls_of_node
+            now = self._now()
+            self._free = now if self._free is None else self._free
+            if now is not None and self._free is not None:
+                self._grown = (self._free - now) // site.pulls_of_node
         return self._grown

@@ -20,6 +20,7 @@ NUMBER = "-?[0-9]{1,9}"
 SINCE = "[0-9]{0,12}(\\.[0-9]{1,9})?"
 ANY = ".{0,4096}"
 NAME = "/?[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}"
+NAME_RULE = "Take 2 to 128 of a-z, A-Z, 0-9, _ . -, a letter or digit first."
 SIGNAL = "(SIG)?[A-Z0-9+-]{0,16}"
 KEYS = "[a-zA-Z0-9@\\[\\]\\\\^_,-]{0,64}"
 STREAMS = "stdin stdout stderr"
@@ -170,7 +171,10 @@ def _proved(route: Route, query: dict[str, str]) -> dict[str, str]:
                 raise Refused(f"{route.client}: {name}={value[:40]}", "not offered in a job", "Leave it out.")
             continue
         if value and not re.fullmatch(route.query[name], value):
-            raise BadRequest(f"{route.client}: {name}={value[:40]!r}", "not a value that it may have")
+            what = f"{route.client}: {name}={value[:40]!r}"
+            if route.query[name] is NAME:
+                raise BadRequest(what, "not a name of a container", NAME_RULE)
+            raise BadRequest(what, "not a value that it may have")
         if value:
             kept[name] = value
     return kept

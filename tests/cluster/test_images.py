@@ -289,6 +289,20 @@ def test_an_image_beyond_the_sites_bound_is_not_kept(cluster: Cluster, site: Sit
     assert "Downloaded newer image" in job.output
 
 
+def test_an_image_that_unpacks_to_no_end_is_broken_off(cluster: Cluster, site: Site, registry: Registry) -> None:
+    # A megabyte to fetch, so its unpacking alone tells; the event says 0 unpacked where it was not let to its end.
+    image(cluster, "bomb", "head -c 1500000000 /dev/zero > zeros")
+    registry.push("bomb", "tools/bomb:1")
+    cluster.docker(cluster.node, "rmi bomb")
+    site.set(f"registries = ['{OPEN}']\nlargest_gigabytes = 0.05\npulls_of_node = 1")
+    job = cluster.run(f"docker pull {OPEN}/tools/bomb:1; docker pull {OPEN}/tools/one:1")
+    assert f"docker pull {OPEN}/tools/bomb:1: larger than 0.05 GB, which is the most here" in job.output
+    pull = job.events("pull")[0]
+    assert pull["bytes"] < 10_000_000 and pull["unpacked"] == 0, pull
+    assert cluster.docker(cluster.node, f"image inspect {OPEN}/tools/bomb:1").status != 0
+    assert "Downloaded newer image" in job.output
+
+
 def test_the_cache_has_a_bound_and_what_runs_stays(cluster: Cluster, site: Site, registry: Registry) -> None:
     node = cluster.node
     for name in ("old", "runs", "new", "kept"):

@@ -225,3 +225,46 @@ def test_a_container_shows_the_image_that_was_typed() -> None:
     assert answers.of_image(inspected, typed)["Config"] == {"Image": "img", "Cmd": None}
     assert answers.of_image(inspected, typed)["Image"] == DIGEST
     assert answers.of_image({"Id": "c2", "ImageID": DIGEST}, typed) == {"Id": "c2", "ImageID": DIGEST}
+
+
+class File:
+    """A file system as statvfs(3) has it: the free megabytes at each look, None where it does not answer."""
+
+    f_frsize = 1_000_000
+
+    def __init__(self, *free: int | None) -> None:
+        self._free = list(free)
+
+    def look(self, path: str) -> File:
+        now = self._free.pop(0)
+        if now is None:
+            raise OSError(116, "Stale file handle")
+        self.f_bavail = now
+        return self
+
+
+@pytest.mark.parametrize(
+    ("looks", "grown"),
+    [
+        ((500, 500), [0]),
+        ((500, 480, 300), [10, 100]),  # two pulls may go on at once, so half of it is one's
+        ((500, None, 480), [0, 10]),  # what cannot be told is no growth
+        ((500, 480, None), [10, 10]),
+        ((None, 500, 480), [0, 10]),
+        ((None, None, None), [0, 0]),
+        ((500, 600), [-50]),  # somebody has cleaned up
+    ],
+)
+def test_a_file_systems_growth_is_told_where_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, looks: tuple[int | None, ...], grown: list[int]
+) -> None:
+    monkeypatch.setattr(pulls, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("os.statvfs", File(*looks).look)
+    disk = pulls.Disk("/var/lib/docker")
+    assert [disk.grown(site(pulls_of_node=2).images) // 1_000_000 for _ in grown] == grown
+
+
+def test_a_file_system_is_looked_at_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.statvfs", File(500, 480).look)
+    disk = pulls.Disk("/var/lib/docker")
+    assert {disk.grown(site(pulls_of_node=1).images) for _ in range(1000)} == {20_000_000}
