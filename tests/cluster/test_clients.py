@@ -209,6 +209,43 @@ steps:
 }
 
 
+TOIL = """
+import os
+from toil.common import Toil
+from toil.job import Job
+from toil.lib.docker import apiDockerCall
+def write(job):
+    said = apiDockerCall(job, "img", parameters=["sh", "-c", "echo one; id -u"], working_dir=os.environ["HOME"])
+    return said.decode()
+def again(job, text):
+    here = job.fileStore.getLocalTempDir()
+    with open(f"{here}/in", "w") as file:
+        file.write(text)
+    return apiDockerCall(job, "img", parameters=["cat", "/data/in"], working_dir=here).decode()
+def both(job):
+    first = job.addChildJobFn(write, disk="1M", memory="10M")
+    return [first.rv(), first.addFollowOnJobFn(again, first.rv(), disk="1M", memory="10M").rv()]
+if __name__ == "__main__":
+    options = Job.Runner.getDefaultOptions("store")
+    options.clean, options.retryCount = "always", 0
+    with Toil(options) as toil:
+        print("SAID", toil.start(Job.wrapJobFn(both, disk="1M", memory="10M")))
+"""
+
+
+def test_toil_runs_a_workflow(cluster: Cluster, node: str) -> None:
+    toil = "/opt/docker-clients/toil"
+    if cluster.sh(node, f"[ -d {toil} ]").status != 0:
+        pytest.skip("the tree has no Toil: the package index could not be reached when it was built")
+    done = cluster.srun(
+        f"rm -rf toiled; mkdir toiled; cd toiled; cat > flow.py <<'EOF'\n{TOIL}\nEOF\n"
+        f"PATH={toil}/bin:$PATH PYTHONPATH={toil} python3 flow.py; echo exit $?; cd; rm -r toiled",
+        options="--mem=700",
+        timeout=120,
+    )
+    assert r"SAID ['one\n1001\n', 'one\n1001\n']" in done.out and done.out.endswith("exit 0\n"), done
+
+
 def test_cwltool_runs_a_workflow(cluster: Cluster, node: str) -> None:
     files = "\n".join(f"cat > {name} <<'EOF'\n{text}EOF" for name, text in CWL.items())
     script = f"""rm -rf cwl; mkdir cwl; cd cwl

@@ -3,7 +3,9 @@
 # clients.sh MIRROR DIRECTORY: the docker commands of other Debian suites, for the nodes' /opt:
 #     DIRECTORY/docker-clients/bookworm/docker    20.10
 #     DIRECTORY/docker-clients/sid/docker         28.5, or what sid has by now
-# Only the programs: they are static but for libc. A suite that the mirror does not have is left out, with a word.
+#     DIRECTORY/docker-clients/toil/              Toil and what it imports, which Debian does not have
+# Only the programs: they are static but for libc. What the mirror, or the package index, does not have is left out,
+# with a word.
 set -eu
 
 mirror=$1 to=$2/docker-clients
@@ -28,4 +30,10 @@ fetch() { # fetch SUITE PACKAGE
 
 fetch bookworm docker.io || echo "tree: no docker command of bookworm from $mirror" >&2
 fetch sid docker-cli || echo "tree: no docker command of sid from $mirror" >&2
+# For the tree's Python, not the machine's.
+/usr/bin/python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --only-binary :all: \
+    --python-version 3.13 --target "$to/toil" 'toil>=9,<10' >&2 || {
+    rm -rf "$to/toil"
+    echo "tree: no Toil from the package index" >&2
+}
 rm -rf "$work"
