@@ -18,13 +18,15 @@ from slurm_hooks.errors import NodeFault
 
 LABEL_JOB = "slurm-hooks.job"
 REQUEST_SECONDS = 10
+PING_SECONDS = 3  # /_ping takes none of dockerd's locks
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
 
 class Engine:
-    """The jobs' dockerd, met within `seconds`. Every method raises NodeFault where it does not answer in ten.
+    """The jobs' dockerd, met within `seconds`. Every method raises NodeFault where it does not answer.
 
-    A job of two hundred containers takes as long as it takes; the first request without an answer ends it.
+    On a busy node one request may wait for more than ten seconds behind others. That is no reason to give dockerd up:
+    it is hung when it does not answer a ping either, and from then on nothing more is asked.
     """
 
     def __init__(self, socket: str, seconds: int = REQUEST_SECONDS) -> None:
@@ -44,10 +46,25 @@ class Engine:
         if self._silent:
             raise self._fault(self._silent)
         try:
-            found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": f"{LABEL_JOB}={key}"})
+            return self._containers(key)
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            if not isinstance(error, requests.Timeout) or self._hung():
+                raise self._fault(error) from None
+        try:
+            return self._containers(key)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._fault(error) from None
+
+    def _containers(self, key: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": f"{LABEL_JOB}={key}"})
         return found
+
+    def _hung(self) -> bool:
+        try:
+            docker.APIClient(f"unix://{self.socket}", self.api.api_version, PING_SECONDS).ping()
+        except (docker.errors.DockerException, requests.RequestException, OSError):
+            return True
+        return False
 
     def remove(self, ids: list[str]) -> list[str]:
         """Remove containers by force, with their anonymous volumes, in parallel; what went wrong, in words."""
@@ -65,8 +82,10 @@ class Engine:
             if error.status_code != 409:  # 409: dockerd removes it by itself (--rm); the fresh look will tell
                 return f"{container[:12]}: {error.explanation or error}"
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            self._silent = f"{container[:12]}: {error}"
-            return self._silent
+            problem = f"{container[:12]}: {error}"
+            if not isinstance(error, requests.Timeout) or self._hung():
+                self._silent = problem
+            return problem
         return ""
 
     def info(self) -> dict[str, Any]:
