@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANY = 256  # processes that cost as much to look at as the two forks of has_processes: 1 ms
+DEARER = 10  # to read a process' status twice, beside asking who owns it
 TICKS = os.sysconf("SC_CLK_TCK")
 # Where a user's things lie as names that outlive processes, each owned by its user. The directory of a FUSE
 # connection is the user's who mounted it (fs/fuse/control.c), and is asked instead of the mount, which may hang.
@@ -47,7 +48,7 @@ def anything(job: jobs.Job) -> bool:
     """Has the job's user a process outside of Slurm's cgroups, or a thing newer than the job that outlives one?"""
     if not is_users(job.uid):
         return False
-    if (not is_crowded() or has_processes(job.uid)) and next(strays(job), None) is not None:
+    if (not is_crowded() or has_strangers(job)) and next(strays(job), None) is not None:
         return True
     return any(owned(place, job.uid, job.opened) for place in (SHM, MQUEUE, FUSE, *AT)) or bool(
         named_after(job.user, job.opened) or any(sysv(kind, job.uid, job.opened) for kind in SYSV)
@@ -59,10 +60,40 @@ def is_crowded() -> bool:
     return os.stat("/proc").st_nlink > MANY
 
 
-def has_processes(uid: int) -> bool:
-    """Is there a process of that real uid, anywhere on the node? In one question to the kernel, which keeps count.
+def has_strangers(job: jobs.Job) -> bool:
+    """Has the job's user a process beside those in the user's other jobs? Grows with those alone.
 
-    A child becomes the user and may have two processes: itself and one more. fork(2) tells whether others were
+    The answer is yes, and /proc is read, where the other jobs' processes were not the same ones before the kernel was
+    asked and after it: one that ended meanwhile would have made room for a stray. And where reading /proc is cheaper.
+    """
+    before = tasks_elsewhere(job)
+    if before is None or has_processes(job.uid, sum(before.values())):
+        return True
+    return bool(before) and before != tasks_elsewhere(job)
+
+
+def tasks_elsewhere(job: jobs.Job) -> dict[int, int] | None:
+    """The user's processes (by real uid) in other jobs' cgroups, and the tasks of each; None: too many to look at."""
+    hierarchy = cgroups.of(job.version)
+    others = {other.cgroup for other in jobs.everyone() if other.uid == job.uid and other.cgroup != job.cgroup}
+    pids = [pid for cgroup in others for pid in hierarchy.processes(cgroup)]
+    if len(pids) * DEARER > os.stat("/proc").st_nlink:
+        return None
+    found = {}
+    for pid in pids:
+        try:
+            status = linux.status_of(pid)
+        except OSError:
+            continue  # gone
+        if status["Uid"].split()[0] == str(job.uid):
+            found[pid] = int(status["Threads"])
+    return found
+
+
+def has_processes(uid: int, known: int = 0) -> bool:
+    """Has a real uid more than `known` tasks, anywhere on the node? In one question to the kernel, which keeps count.
+
+    A child becomes the user and may have two tasks more: itself and another. fork(2) tells whether others were
     there before (getrlimit(2), RLIMIT_NPROC; the kernel counts what runs in the user's own user namespaces too).
     Where that cannot be asked the answer is yes, and /proc is read.
     """
@@ -71,7 +102,7 @@ def has_processes(uid: int) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
+            resource.setrlimit(resource.RLIMIT_NPROC, (known + 2, known + 2))
             os.setresuid(uid, uid, uid)  # no capability is left, which would lift the limit
             second = os.fork()
             if second:

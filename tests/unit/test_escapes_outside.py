@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from slurm_hooks import jobs, linux, presence
 from slurm_hooks.escapes import outside
 from slurm_hooks.escapes.left import LIKELY, SURE
 from slurm_hooks.escapes.outside import UNSET, Stray, World
-from tests.unit.test_jobs import job_of
+from tests.unit.test_jobs import ENVIRON, job_of
 
 JOB = job_of()
 START = JOB.opened
@@ -131,6 +132,48 @@ def test_a_process_of_the_user_is_something_on_any_node(
     someone.kill()
     someone.wait()
     assert not presence.anything(job)
+
+
+@root
+def test_the_kernel_says_whether_a_user_has_more_than_what_is_known(someone: subprocess.Popen[bytes]) -> None:
+    assert not presence.has_processes(UID, 1)
+    with subprocess.Popen(["sleep", "60"], user=UID, group=UID) as another:
+        assert presence.has_processes(UID, 1) and not presence.has_processes(UID, 2)
+        another.kill()
+
+
+class Others:
+    """A hierarchy in which the user's other job has these processes, at one look after the other."""
+
+    def __init__(self, *looks: list[int]) -> None:
+        self._looks = list(looks)
+
+    def processes(self, path: str) -> list[int]:
+        return self._looks.pop(0)
+
+
+LOOKS: dict[str, tuple[list[list[str]], bool]] = {
+    "in another job": ([["someone"], ["someone"]], False),
+    "beside root's in it, slurmstepd": ([["someone", "init"], ["someone", "init"]], False),
+    "in it before, and not after": ([["someone"], []], True),
+    "in no job": ([[]], True),
+    "among many, dearer to look at than /proc": ([["someone"] * 10_000], True),
+}
+
+
+@root
+@pytest.mark.parametrize("where", LOOKS)
+def test_what_is_in_the_users_other_jobs_is_no_stranger(
+    someone: subprocess.Popen[bytes], run: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    facts = ENVIRON | {"SLURM_JOB_ID": "4712", "SLURM_JOB_UID": str(UID)}
+    jobs.create(jobs.from_environment(facts, 1, "/slurm", "/slurm/uid_61234/job_4712"))
+    looks, strangers = LOOKS[where]
+    pids = {"someone": someone.pid, "init": 1}
+    others = Others(*([pids[name] for name in look] for look in looks))
+    monkeypatch.setattr("slurm_hooks.cgroups.of", lambda version: others)
+    monkeypatch.setattr(presence, "DEARER", 1 if len(looks[0]) < 10_000 else 10)
+    assert presence.has_strangers(job_of(SLURM_JOB_UID=str(UID))) is strangers
 
 
 @root
