@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench.containers import attached, docker_run, epilogs, many_ps
+from tests.bench.containers import attached, docker_run, epilogs, many_ps, roomy
+from tests.bench.crowds import among, beside, bombs
 from tests.bench.figures import Bar, Figure, table
 from tests.bench.hooks import hooks
 from tests.bench.jobs import srun
@@ -18,6 +19,14 @@ from tests.labs.base import LabMissing
 from tests.labs.compose import ROOT, Compose
 
 AT_MOST = Bar(more=0.150)
+
+
+def at_a_roomy_site(cluster: Cluster, figures: Iterator[Figure]) -> Iterator[Figure]:
+    """Take figures where jobs may have many containers, and processes in them."""
+    with roomy(cluster):
+        yield from figures
+
+
 BENCHES: dict[str, Callable[[Cluster], Iterator[Figure]]] = {
     "hooks": lambda cluster: hooks(cluster, 101),
     "srun": lambda cluster: srun(cluster, 31),
@@ -26,7 +35,11 @@ BENCHES: dict[str, Callable[[Cluster], Iterator[Figure]]] = {
     "ps": lambda cluster: many_ps(cluster, 9),
     "epilog-1": lambda cluster: epilogs(cluster, 1, 15, AT_MOST),
     "epilog-10": lambda cluster: epilogs(cluster, 10, 9, AT_MOST),
-    "epilog-50": lambda cluster: epilogs(cluster, 50, 5, Bar(ratio=1.3)),
+    "epilog-50": lambda cluster: epilogs(cluster, 50, 5, Bar(ratio=1.1)),
+    "epilog-200": lambda cluster: at_a_roomy_site(cluster, epilogs(cluster, 200, 3, Bar(ratio=1.1))),
+    "epilog-bomb": lambda cluster: at_a_roomy_site(cluster, bombs(cluster, 5)),
+    "beside-bomb": lambda cluster: at_a_roomy_site(cluster, beside(cluster, 9)),
+    "among-500": lambda cluster: among(cluster, 500, 9),
 }
 
 

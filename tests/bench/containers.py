@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tests.bench.figures import Bar, Figure
 from tests.bench.hooks import EPILOG, FIRST, PROLOG, Step, environment, figure, in_step, running_job, timed, timed_in
@@ -29,7 +30,7 @@ FILL = """for top in /sys/fs/cgroup/freezer /sys/fs/cgroup/pids /sys/fs/cgroup; 
     [ ! -e $top/cgroup.procs ] || { mkdir -p $top{cgroup}/step_0 && echo $$ > $top{cgroup}/step_0/cgroup.procs; }
 done
 seq {number} | setpriv --reuid=ann --regid=ann --init-groups --reset-env \\
-    xargs -P {at_once} -n 1 sh -c 'docker -H {ours} run -d img sleep 600' sh"""
+    xargs -P {at_once} -n 1 sh -c 'docker -H {ours} run {run}' sh"""
 
 
 @contextmanager
@@ -71,20 +72,29 @@ def attached(cluster: Cluster, rounds: int) -> Iterator[Figure]:
     yield figure("512 MiB through an attached stream / at dockerd", times, "ours", "direct", Bar(ratio=1.25))
 
 
+@contextmanager
+def roomy(cluster: Cluster) -> Iterator[None]:
+    """A site whose jobs may have 250 containers, and all their processes in one of them."""
+    conf = "/etc/slurm-hooks/slurm-hooks.toml"
+    try:
+        cluster.must(
+            cluster.node, f"cp {conf} {conf}.bench; printf '[container]\nnumber = 250\npids_max = 4096\n' >> {conf}"
+        )
+        yield
+    finally:
+        cluster.must(cluster.node, f"mv {conf}.bench {conf}")
+
+
 def many_ps(cluster: Cluster, rounds: int) -> Iterator[Figure]:
     """The slowest hundredth of `docker ps` by 50 clients at once in a job with 200 containers, both ways."""
-    node, conf = cluster.node, "/etc/slurm-hooks/slurm-hooks.toml"
-    try:
-        cluster.must(node, f"cp {conf} {conf}.bench; printf '[container]\nnumber = 250\n' >> {conf}")
-        with open_door(cluster, node) as door, running_job(cluster, "--mem=3900") as job:
-            fill = f"seq 200 | xargs -P {AT_ONCE} -n 1 sh -c 'docker -H {OURS} run -d img sleep 3600' sh"
-            in_step(job, f'{{ {fill}; }} >/dev/null && echo "{{}}"')
-            key = cluster.must(node, f"ls /run/slurm-hooks/jobs | grep ^{job.id}-").strip()
-            filters = json.dumps({"label": [f"slurm-hooks.job={key}"]})
-            paths = [OURS.removeprefix("unix://"), door.removeprefix("unix://")]
-            times = in_step(job, f"{CLIENT} {shlex.join(['ps', str(rounds), '50', *paths, filters])}")
-    finally:
-        cluster.must(node, f"mv {conf}.bench {conf}")
+    node = cluster.node
+    with roomy(cluster), open_door(cluster, node) as door, running_job(cluster, "--mem=3900") as job:
+        fill = f"seq 200 | xargs -P {AT_ONCE} -n 1 sh -c 'docker -H {OURS} run -d img sleep 3600' sh"
+        in_step(job, f'{{ {fill}; }} >/dev/null && echo "{{}}"')
+        key = cluster.must(node, f"ls /run/slurm-hooks/jobs | grep ^{job.id}-").strip()
+        filters = json.dumps({"label": [f"slurm-hooks.job={key}"]})
+        paths = [OURS.removeprefix("unix://"), door.removeprefix("unix://")]
+        times = in_step(job, f"{CLIENT} {shlex.join(['ps', str(rounds), '50', *paths, filters])}")
     yield figure("p99 of docker ps, 200 containers, 50 clients / at dockerd", times, "ours", "direct", Bar(ratio=2.0))
 
 
@@ -97,24 +107,49 @@ def epilogs(cluster: Cluster, number: int, rounds: int, bar: Bar) -> Iterator[Fi
     yield figure(f"epilog of {number} / docker rm -f of {number}", times, "ours", "theirs", bar)
 
 
-def ended(cluster: Cluster, number: int, *, side: str, job: int) -> float:
-    """Fill a job with containers and end them; the seconds that this took. The job is one that Slurm does not know."""
+@dataclass(frozen=True)
+class Filled:
+    """A job that Slurm does not know, with running containers."""
+
+    cluster: Cluster
+    number: int
+    cgroup: str
+    epilog: Step
+
+    def seconds(self, *instead: str) -> float:
+        """What its Epilog takes, or a command that is run before it."""
+        node, steps = self.cluster.node, [self.epilog]
+        if instead:
+            steps.insert(0, {"name": "instead", "argv": [*instead]})
+        return timed(self.cluster, node, 1, *steps)["instead" if instead else "epilog"][0]
+
+    def ids(self) -> list[str]:
+        """Of its containers."""
+        found = self.cluster.docker(self.cluster.node, "ps -q --filter label=slurm-hooks.job").out.split()
+        assert len(found) == self.number, f"{len(found)} containers where {self.number} were started"
+        return found
+
+
+@contextmanager
+def filled(cluster: Cluster, number: int, job: int, run: str = "-d img sleep 600") -> Iterator[Filled]:
+    """Open a job and start containers in it, each by `docker run` with these words; its end must leave nothing."""
     node = cluster.node
     environ = environment(str(job), node)
     timed(cluster, node, 1, {"argv": [PROLOG], "environ": environ})
     record = f'sed -n \'s/.*"cgroup": *"\\([^"]*\\)".*/\\1/p\' /run/slurm-hooks/jobs/{job}-*/job'
-    values = {"cgroup": cluster.must(node, record).strip(), "number": number, "at_once": AT_ONCE, "ours": OURS}
+    cgroup = cluster.must(node, record).strip()
+    values = {"cgroup": cgroup, "number": number, "at_once": AT_ONCE, "ours": OURS, "run": run}
     fill = FILL
     for name, value in values.items():
         fill = fill.replace(f"{{{name}}}", str(value))
     cluster.must(node, f"sh -s <<'EOF'\n{fill}\nEOF", timeout=300)
-    ids = cluster.docker(node, "ps -q --filter label=slurm-hooks.job").out.split()
-    assert len(ids) == number, f"{len(ids)} containers where {number} were started"
-    epilog = {"argv": [EPILOG], "environ": environ}
-    remove = {"argv": ["docker", "-H", f"unix://{DOCKERD}", "rm", "-f", *ids]}
-    if side == "ours":
-        (seconds,) = timed(cluster, node, 1, {"name": side, **epilog})[side]
-    else:
-        (seconds,) = timed(cluster, node, 1, {"name": side, **remove}, epilog)[side]
+    yield Filled(cluster, number, cgroup, {"name": "epilog", "argv": [EPILOG], "environ": environ})
     assert (left := cluster.left_on(node)) == [], left
-    return seconds
+
+
+def ended(cluster: Cluster, number: int, *, side: str, job: int) -> float:
+    """Fill a job with containers and end them; the seconds that this took."""
+    with filled(cluster, number, job) as made:
+        ids = made.ids()
+        remove = ("docker", "-H", f"unix://{DOCKERD}", "rm", "-f", *ids)
+        return made.seconds(*(() if side == "ours" else remove))

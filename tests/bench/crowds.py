@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others cost: an epilog among foreign containers, an epilog of a fork bomb, and a job beside one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.bench.containers import DOCKERD, ended, filled
+from tests.bench.figures import Bar, Figure
+from tests.bench.hooks import FIRST, in_step, running_job
+from tests.cluster.slurm import Cluster
+from tests.cluster.test_limits import BOMB, pids_file
+
+FOREIGN = "bench-foreign"
+PIDS = 4096
+FULL = PIDS - 400  # a bomb at its limit loses the shells that could not fork, so it swings below it
+WORK = """/usr/bin/python3 -I -c '
+import json, time
+begun = time.perf_counter()
+for number in range(8_000_000): number * number
+print(json.dumps({"seconds": [time.perf_counter() - begun]}))'"""
+
+
+@contextmanager
+def foreign(cluster: Cluster, number: int) -> Iterator[None]:
+    """Idle containers on the node that are nobody's job."""
+    docker = f"docker -H unix://{DOCKERD}"
+    start = f"{docker} run -d --network none --label {FOREIGN} img sleep 86400"
+    try:
+        cluster.must(cluster.node, f"seq {number} | xargs -P 4 -n 1 sh -c '{start} >/dev/null' sh", timeout=900)
+        yield
+    finally:
+        cluster.must(
+            cluster.node, f"{docker} ps -aq --filter label={FOREIGN} | xargs -r -n 50 {docker} rm -f", timeout=900
+        )
+
+
+def among(cluster: Cluster, number: int, rounds: int) -> Iterator[Figure]:
+    """The epilog of one container with so many foreign ones beside it, against none: some rounds before, some after."""
+    first = FIRST + 500_000
+    none = [ended(cluster, 1, side="ours", job=first + turn) for turn in range(rounds // 2)]
+    with foreign(cluster, number):
+        some = [ended(cluster, 1, side="ours", job=first + 1000 + turn) for turn in range(rounds)]
+    none += [ended(cluster, 1, side="ours", job=first + 2000 + turn) for turn in range(rounds - len(none))]
+    yield Figure(f"epilog of 1 among {number} foreign / among none", tuple(some), tuple(none), Bar(ratio=1.2))
+
+
+def bombs(cluster: Cluster, rounds: int) -> Iterator[Figure]:
+    """The epilog of a container that is a fork bomb at its limit against that of a quiet one."""
+    first = FIRST + 600_000
+    run = f'-d --pids-limit {PIDS} img sh -c "{BOMB}; sleep 600"'
+    times: dict[str, list[float]] = {"bomb": [], "quiet": []}
+    for turn in range(rounds):
+        for side in ("bomb", "quiet") if turn % 2 == 0 else ("quiet", "bomb"):
+            job = first + 2 * turn + (side == "bomb")
+            with filled(cluster, 1, job, run if side == "bomb" else "-d img sleep 600") as epilog:
+                if side == "bomb":
+                    count = "cat /sys/fs/cgroup/pids{0}/pids.current /sys/fs/cgroup{0}/pids.current 2>/dev/null"
+                    wanted = f"[ $({count.format(epilog.cgroup)} | head -n 1) -ge {FULL} ]"
+                    cluster.wait(cluster.node, wanted, "a bomb at its limit")
+                times[side].append(epilog.seconds())
+    yield Figure(
+        f"epilog of a fork bomb of {PIDS} / of one sleep", tuple(times["bomb"]), tuple(times["quiet"]), Bar(more=1.0)
+    )
+
+
+def beside(cluster: Cluster, rounds: int) -> Iterator[Figure]:
+    """A job's own work while another job of the node is a fork bomb, each on a core of its own, against before it."""
+    times: dict[str, list[float]] = {"during": [], "before": []}
+    with running_job(cluster, "-n1 --mem=200") as neighbour:
+        in_step(neighbour, WORK)
+        for _ in range(rounds):
+            times["before"] += in_step(neighbour, WORK)["seconds"]
+            bomb = cluster.sbatch(
+                f"docker run -d --pids-limit {PIDS} img sh -c '{BOMB}; sleep 600'; echo started; sleep 600",
+                user="bob",
+                options="-n1 --mem=3000",
+            )
+            bomb.wait_for_output("started")
+            cluster.wait(cluster.node, f"[ $(cat {pids_file(cluster, bomb)}) -ge {FULL} ]", "a bomb at its limit")
+            times["during"] += in_step(neighbour, WORK)["seconds"]
+            bomb.cancel()
+            bomb.wait()
+    yield Figure(
+        "a job's work beside a fork bomb / before it",
+        tuple(times["during"]),
+        tuple(times["before"]),
+        Bar(ratio=1 / 0.95),
+    )
