@@ -34,12 +34,14 @@ def parser() -> argparse.ArgumentParser:
     verb("broker", "Serve the Docker API to jobs (a systemd unit runs it).", "slurm-hooks broker")
     report = verb(
         "report", "What happened in a job, in order; or what holds the node.",
-        "slurm-hooks report 4711, slurm-hooks report --node",
+        "slurm-hooks report 4711, slurm-hooks report 4711 --html > 4711.html, slurm-hooks report --node",
     )  # fmt: skip
     of = report.add_mutually_exclusive_group(required=True)
     of.add_argument("job", type=int, nargs="?")
     of.add_argument("--node", action="store_true", help="jobs that are over and are not clean; exit 1 if there are any")
-    report.add_argument("--json", action="store_true", help="the events as JSON lines")
+    form = report.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the events as JSON lines")
+    form.add_argument("--html", action="store_true", help="the job as one HTML page with a timeline")
     check = verb("check", "Is this node set up safely?", "slurm-hooks check")
     check.add_argument("--json", action="store_true", help="the findings as JSON")
     policy = verb("policy", "What becomes of every request of a Docker client.", "slurm-hooks policy")
@@ -95,7 +97,11 @@ def run(wish: argparse.Namespace) -> int:
         case "report":
             from slurm_hooks import report
 
-            return report.node(as_json=wish.json) if wish.node else report.main(wish.job, as_json=wish.json)
+            if wish.node and wish.html:
+                raise HooksError("report --node --html", "a page is of one job", "Name it, or leave --html out.")
+            if wish.node:
+                return report.node(as_json=wish.json)
+            return report.main(wish.job, as_json=wish.json, as_html=wish.html)
         case "check":
             from slurm_hooks import check
 

@@ -4,18 +4,27 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
-from slurm_hooks import events, figures, jobs
+from slurm_hooks import events, jobs, story
 from slurm_hooks.errors import HooksError, one_line
 
 
-def main(job: int, *, as_json: bool) -> int:
+def main(job: int, *, as_json: bool = False, as_html: bool = False) -> int:
     """Print the report. Raises HooksError where nothing is known of the job."""
-    found = sorted(events.read(job=job), key=lambda event: event["time"])
+    found = sorted(filter(story.is_event, events.read(job=job)), key=lambda event: float(event["time"]))
     if not found:
         raise HooksError(f"job {job}", "no event of it on this node", "Ask the node that ran it: scontrol show job.")
+    if as_html:
+        from slurm_hooks import page
+
+        known = {one.restart: one for one in jobs.everyone() if one.id == job}
+        records = {restart: one.state for restart, one in known.items()}
+        node = next((one.node for one in known.values()), os.uname().nodename)
+        print(page.page(job, node, found, records, time.time(), _clock), end="")
+        return 0
     for event in found:
         print(json.dumps(event) if as_json else line(event))
     return 0
@@ -51,64 +60,11 @@ def _left(job: jobs.Job) -> list[dict[str, Any]]:
 def line(event: dict[str, Any]) -> str:
     """An event as a person reads it."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    return one_line(f"{clock}  {event['event']:<10} {words(event)}")
+    return one_line(f"{clock}  {event['event']:<10} {story.words(event)}")
 
 
-def words(event: dict[str, Any]) -> str:
-    """What an event says, by its kind; an unknown kind is shown with all its facts."""
-    match event["event"]:
-        case "prolog":
-            return (
-                f"job of {event['user']}: {event['cgroup']}, pids.max {event['pids']}, in force {event['effective']} "
-                f"({event['why']})"
-            )
-        case "create":
-            mounts = f", mounts {' '.join(event['mounts'])}" if event["mounts"] else ""
-            return f"container {event['container']} of {event['image']}, pids limit {event['pids']}{mounts}"
-        case "start":
-            return f"container {event['container']}: read back from the kernel: {event['read_back']}"
-        case "end":
-            how = f"exit {event['exit']}{_died(event['exit'])}{_own(event)}"
-            return f"container {event['container']}: {how}{_peaks(event)}"
-        case "exec":
-            return f"container {event['container']}: {event['command']}"
-        case "pull":
-            said = event["why"] or f"{event['unpacked'] / 1e6:.0f} MB unpacked"
-            return f"{event['image']}: {said} ({event['seconds']:.1f} s, {event['bytes'] / 1e6:.0f} MB to fetch)"
-        case "exec-start":
-            return f"container {event['container']}: its exec was read back from the kernel: {event['read_back']}"
-        case "refused":
-            return str(event["why"])
-        case "epilog":
-            return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
-        case "left":
-            return f"{event['kind']}: {event['what']} ({event['evidence']})"
-        case "ended" | "beside":
-            return f"{event['kind']}: {event['what']} ({event.get('weight', 'sure')}: {event['evidence']})"
-    facts = {key: value for key, value in event.items() if key not in ("time", "event", "job", "restart")}
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-
-def _died(status: int) -> str:
-    return f" (signal {status - 128})" if status > 128 else ""
-
-
-def _own(event: dict[str, Any]) -> str:
-    own = event.get("own") or {}
-    said = []
-    if own.get("oom"):
-        said.append("processes ended for want of memory")
-    if own.get("full"):
-        said.append("its pids limit was reached")
-    said += figures.used(own)
-    return f", {', '.join(said)}" if said else ""
-
-
-def _peaks(event: dict[str, Any]) -> str:
-    peaks = event.get("peaks") or {}
-    said = []
-    if "pids" in peaks:
-        said.append(f"{peaks['pids']} processes")
-    if "memory" in peaks:
-        said.append(f"{peaks['memory'] / 2**20:.0f} MiB")
-    return f"; the job's peak so far: {', '.join(said)}" if said else ""
+def _clock(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:.0f} s since 1970"

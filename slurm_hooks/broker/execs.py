@@ -27,8 +27,9 @@ async def create(up: Upstream, asker: Asker, note: notes.Note, body: bytes) -> t
         status, said = await up.value("POST", f"/containers/{note.id}/exec", body=fields)
     if status == 201:
         events.record(
-            "exec", job=asker.job.id, restart=asker.job.restart, container=note.name, command=(wanted.cmd or [""])[0]
-        )
+            "exec", job=asker.job.id, restart=asker.job.restart, container=note.name, id=note.id[:12],
+            command=(wanted.cmd or [""])[0],
+        )  # fmt: skip
     return status, said
 
 

@@ -134,7 +134,7 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
     job = jobs.load(key)
     if job is None:
         return
-    name = actor.get("name", "").partition(".")[2]
+    name, of = actor.get("name", "").partition(".")[2], str(event["Actor"].get("ID", ""))[:12]
     if event["Action"] == "die":
         peaks = cgroups.of(job.version).peaks(job.cgroup)
         _keep_peaks(job, peaks)
@@ -144,9 +144,9 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
             seconds = max(event.get("timeNano", 0) / 1e9 - note.created, 0.0)
             facts = {"name": name, "image": note.image, "exit": status, "seconds": round(seconds, 1)}
             account.keep(job, facts | {"limit": note.asked.get("HostConfig.PidsLimit", 0)} | own)
-        events.record("end", job=job.id, restart=job.restart, container=name, exit=status, own=own, peaks=peaks)
+        events.record("end", job=job.id, restart=job.restart, container=name, id=of, exit=status, own=own, peaks=peaks)
     elif event["Action"] == "oom":
-        events.record("oom", job=job.id, restart=job.restart, container=name)
+        events.record("oom", job=job.id, restart=job.restart, container=name, id=of)
     elif event["Action"] == "create":
         note = notes.at(job, nonce)
         if note is not None and note.lost:

@@ -132,12 +132,14 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
             return status, None
         if status != 204:
             text = in_words(in_own_names(said, job), job)
-            events.record("start-failed", job=job.id, restart=job.restart, container=note.name, why=text)
+            events.record(
+                "start-failed", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], why=text
+            )
             return status, {"message": text}
         wrong = await _verified(up, asker, note)
         if wrong:
             await up.value("POST", f"/containers/{note.id}/kill")
-            events.record("differs", job=job.id, restart=job.restart, container=note.name, what=wrong)
+            events.record("differs", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], what=wrong)
             raise NodeFault(
                 "this container was ended", f"it was not confined as asked: {'; '.join(wrong)}", "Tell the operators."
             )
@@ -174,7 +176,9 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     seen = readback.look(pid, job.version, staged) if pid else None
     if seen is None:
         wrong = readback.configured(inspected or {}, asked) if state else []
-        events.record("start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")
+        events.record(
+            "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], read_back="ended before it"
+        )
         return wrong
     if wrong := knobs.verify(seen, facts_of(asker, note.nonce), asked):
         return wrong
@@ -182,7 +186,10 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
     if missing:
         return [f"mounts: {target} is not staged on the host" for target in sorted(missing)]
     account.watch(note.nonce, seen.pid, job.version, seen.cgroup)
-    events.record("start", job=job.id, restart=job.restart, container=note.name, pid=seen.pid, read_back="as asked")
+    events.record(
+        "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], pid=seen.pid,
+        read_back="as asked",
+    )  # fmt: skip
     return []
 
 

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the events of a job say together: its runs, their containers, and how it went. Pure.
+
+A container is told by its id. Its name may be used again by the next one, or be changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from slurm_hooks import figures
+
+Event = dict[str, Any]
+Clock = Callable[[float], str]  # seconds since 1970 → as the node's people read it
+OPEN, CLOSING, NO_RECORD = "open", "closing", ""  # what the node's record says of a run
+RAN_OUT = "ended before it"  # of a start: the container was over before the kernel could be asked
+OK, BAD, GOING = "ok", "bad", "going"
+
+
+@dataclass
+class Span:
+    """A container from a start to its end."""
+
+    begin: float
+    end: float | None = None  # None: no end was seen
+    exit: int | None = None
+    own: dict[str, int] = field(default_factory=dict)  # figures.used has the units
+    started: bool = True  # its start was seen
+    torn_down: bool = False  # its job was over, and the Epilog ended it
+
+
+@dataclass
+class Container:
+    """A container of a run, with all its starts."""
+
+    name: str
+    image: str
+    created: float
+    spans: list[Span] = field(default_factory=list)
+    execs: list[tuple[float, str]] = field(default_factory=list)  # when, its program
+    faults: list[tuple[float, str]] = field(default_factory=list)  # a start that failed, or was not as asked
+    oom: bool = False
+
+    @property
+    def exit(self) -> int | None:
+        """Of its last start; None: no end was seen, or it never ran."""
+        return self.spans[-1].exit if self.spans else None
+
+    @property
+    def own(self) -> dict[str, int]:
+        """The figures of its last start, as far as they could be read."""
+        return self.spans[-1].own if self.spans else {}
+
+    @property
+    def failed(self) -> bool:
+        """Did it end by itself otherwise than by 0, or not start?"""
+        last = self.spans[-1] if self.spans else None
+        return bool(self.faults) or bool(last and last.exit and not last.torn_down)
+
+    def seconds(self, until: float) -> float:
+        """How long it ran, all starts together."""
+        return sum(max((until if span.end is None else span.end) - span.begin, 0.0) for span in self.spans)
+
+    def began(self, event: Event) -> None:
+        """A start. The end of a short one is noted first: another task hears of it."""
+        last = self.spans[-1] if self.spans else None
+        if last and not last.started and event.get("read_back") == RAN_OUT:
+            last.started = True
+        else:
+            self.spans.append(Span(event["time"]))
+
+    def ended(self, event: Event) -> None:
+        """An end."""
+        if not self.spans or self.spans[-1].end is not None:
+            self.spans.append(Span(self.spans[-1].end or self.created if self.spans else self.created, started=False))
+        last = self.spans[-1]
+        last.end = max(event["time"], last.begin)
+        status = event.get("exit")
+        last.exit = status if isinstance(status, int) else -1
+        last.own = whole_numbers(event.get("own"))
+        self.oom = self.oom or bool(last.own.get("oom"))
+
+
+@dataclass
+class Run:
+    """One run of a job: a requeued one has several."""
+
+    restart: int
+    record: str  # OPEN, CLOSING, NO_RECORD
+    events: list[Event]
+    containers: list[Container]
+    until: float  # the end of its picture, seconds since 1970
+
+    def of(self, *kinds: str) -> list[Event]:
+        """Its events of these kinds."""
+        return [event for event in self.events if event["event"] in kinds]
+
+    def first(self, kind: str) -> Event:
+        """The first event of a kind; empty where there is none."""
+        return next(iter(self.of(kind)), {})
+
+    @property
+    def begin(self) -> float:
+        """Its first event, seconds since 1970."""
+        return float(self.events[0]["time"])
+
+    @property
+    def is_over(self) -> bool:
+        """Has an Epilog given a verdict?"""
+        return bool(self.first("epilog"))
+
+    @property
+    def is_clean(self) -> bool:
+        """Was nothing left when an Epilog looked last?"""
+        return bool(self.is_over) and self.of("epilog")[-1].get("verdict") == "clean"
+
+
+def runs(found: Iterable[Event], records: dict[int, str], now: float) -> list[Run]:
+    """The runs of a job.
+
+    Args:
+        found: its events.
+        records: restart count → what the node's record says of that run, where it has one.
+        now: seconds since 1970.
+    """
+    by_restart: dict[int, list[Event]] = {}
+    for event in sorted(found, key=lambda event: float(event["time"])):
+        restart = event.get("restart")
+        by_restart.setdefault(restart if isinstance(restart, int) else 0, []).append(event)
+    return [_run(restart, records, of_run, now) for restart, of_run in sorted(by_restart.items())]
+
+
+def _run(restart: int, records: dict[int, str], of_run: list[Event], now: float) -> Run:
+    record = records.get(restart, NO_RECORD)
+    containers = _containers(of_run)
+    run = Run(restart, record, of_run, containers, 0.0)
+    epilog = run.first("epilog")
+    if epilog:  # later ones, by hand, may come hours after
+        run.until = epilog["time"]
+        for span in (span for one in containers for span in one.spans):
+            span.torn_down = span.end is None or span.end >= run.until - number(epilog.get("seconds"))
+    else:
+        run.until = max(now, of_run[-1]["time"]) if record else of_run[-1]["time"]
+    return run
+
+
+def _containers(of_run: list[Event]) -> list[Container]:
+    every: list[Container] = []
+    known: dict[str, Container] = {}  # by id and by name
+
+    def made(event: Event) -> Container:
+        one = Container(str(event.get("container", "?")), str(event.get("image", "?")), event["time"])
+        every.append(one)
+        for key in (f"id {event.get('id')}" if event.get("id") else "", f"name {one.name}"):
+            known[key] = one
+        return one
+
+    def named(event: Event) -> Container:
+        by_id = known.get(f"id {event['id']}") if event.get("id") else None
+        if by_id:
+            by_id.name = str(event.get("container") or by_id.name)  # docker rename
+        return by_id or known.get(f"name {event.get('container')}") or made(event)
+
+    for event in of_run:
+        when = event["time"]
+        match event["event"]:
+            case "create":
+                made(event)
+            case "start":
+                named(event).began(event)
+            case "end":
+                named(event).ended(event)
+            case "oom":
+                named(event).oom = True
+            case "exec":
+                named(event).execs.append((when, str(event.get("command", "?"))))
+            case "start-failed" | "differs":
+                named(event).faults.append((when, f"{event['event']}: {event.get('why') or event.get('what')}"))
+    return every
+
+
+def outcome(one: Container, run: Run) -> str:
+    """How a container ended, in words."""
+    if not one.spans:
+        return "did not start" if one.faults else "never started"
+    last = one.spans[-1]
+    if last.torn_down:
+        return "ended with the job"
+    if last.end is None:
+        return "running" if run.record == OPEN else "no end was seen"
+    said = [f"exit {last.exit}"]
+    if one.oom:
+        said.append("out of memory")
+    elif last.exit is not None and last.exit > 128:
+        said.append(f"signal {last.exit - 128}")
+    if last.own.get("full"):
+        said.append("pids limit reached")
+    return ", ".join(said)
+
+
+def headline(job: int, run: Run, clock: Clock) -> tuple[str, str]:
+    """(OK, BAD or GOING; the sentence that tells how it stands)."""
+    epilogs = run.of("epilog")
+    if not epilogs:
+        if run.record == OPEN:
+            return GOING, f"Running since {clock(run.begin)}. {_containers_in_words(run)}"
+        if run.record == CLOSING:
+            return (
+                BAD,
+                f"Over, and not torn down: its Epilog is at work, or was broken off. {_containers_in_words(run)}",
+            )
+        if run.first("prolog-failed") and not run.first("prolog"):
+            return BAD, f"No containers in this job: {run.first('prolog-failed').get('why')}"
+        return BAD, f"Its Epilog never came: the node, or slurmd, went down before it. {_containers_in_words(run)}"
+    verdict = str(epilogs[-1].get("verdict"))
+    if verdict != "clean":
+        return BAD, f"Not clean: {verdict.removeprefix('slurm-hooks: ')}"
+    took = number(epilogs[-1].get("seconds"))
+    looks = len(epilogs)
+    if any(epilog.get("verdict") != "clean" for epilog in epilogs):
+        last = f"at {clock(epilogs[-1]['time'])}, at look {looks}"
+        return (
+            OK,
+            f"Clean {last}: nothing of the job is left, but the node was drained for it. {_containers_in_words(run)}",
+        )
+    return OK, f"Clean: nothing of the job was left after {took:.2f} s of teardown. {_containers_in_words(run)}"
+
+
+def _containers_in_words(run: Run) -> str:
+    number, failed = len(run.containers), sum(one.failed for one in run.containers)
+    if not number:
+        said = "It used no container"
+    else:
+        how = f"{failed} failed" if failed else "none failed"
+        said = f"It ran {number} container{'s' * (number > 1)}, {how}"
+    if memory := sum(one.oom for one in run.containers):
+        said += f" ({memory} for want of memory)"
+    if refused := len(run.of("refused")):
+        said += f"; {refused} request{'s were' if refused > 1 else ' was'} refused"
+    return f"{said}."
+
+
+def counted(events: Iterable[Event]) -> list[tuple[str, int]]:
+    """What was refused, and how often, the most frequent first."""
+    return Counter(str(event.get("why")) for event in events).most_common()
+
+
+def is_event(entry: Any) -> bool:
+    """Has a line of the log what every event has?"""
+    return isinstance(entry, dict) and isinstance(entry.get("event"), str) and number(entry.get("time")) > 0
+
+
+def number(value: Any) -> float:
+    """A figure of an event; 0.0 where it is none."""
+    try:
+        found = float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return 0.0
+    return found if math.isfinite(found) else 0.0
+
+
+def whole_numbers(value: Any) -> dict[str, int]:
+    """The figures of a container or a job, by their names; what is none is left out."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {str(key): int(number(one)) for key, one in found if isinstance(one, int | float)}
+
+
+def words(event: Event) -> str:
+    """What an event says, by its kind; an unknown kind, or another release's, is shown with all its facts."""
+    try:
+        if said := _known(event):
+            return said
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        pass
+    facts = {key: value for key, value in event.items() if key not in ("time", "event", "job", "restart")}
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def _known(event: Event) -> str:
+    match event["event"]:
+        case "prolog":
+            return (
+                f"job of {event['user']}: {event['cgroup']}, pids.max {event['pids']}, in force {event['effective']} "
+                f"({event['why']})"
+            )
+        case "create":
+            mounts = f", mounts {' '.join(event['mounts'])}" if event["mounts"] else ""
+            return f"container {event['container']} of {event['image']}, pids limit {event['pids']}{mounts}"
+        case "start":
+            return f"container {event['container']}: read back from the kernel: {event['read_back']}"
+        case "end":
+            how = f"exit {event['exit']}{_died(event['exit'])}{_own(event)}"
+            return f"container {event['container']}: {how}{_peaks(event)}"
+        case "exec":
+            return f"container {event['container']}: {event['command']}"
+        case "pull":
+            said = event["why"] or f"{event['unpacked'] / 1e6:.0f} MB unpacked"
+            return f"{event['image']}: {said} ({event['seconds']:.1f} s, {event['bytes'] / 1e6:.0f} MB to fetch)"
+        case "exec-start":
+            return f"container {event['container']}: its exec was read back from the kernel: {event['read_back']}"
+        case "refused":
+            return str(event["why"])
+        case "epilog":
+            return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
+        case "left":
+            return f"{event['kind']}: {event['what']} ({event['evidence']})"
+        case "ended" | "beside":
+            return f"{event['kind']}: {event['what']} ({event.get('weight', 'sure')}: {event['evidence']})"
+    return ""
+
+
+def _died(status: int) -> str:
+    return f" (signal {status - 128})" if status > 128 else ""
+
+
+def _own(event: Event) -> str:
+    own = event.get("own") or {}
+    said = []
+    if own.get("oom"):
+        said.append("processes ended for want of memory")
+    if own.get("full"):
+        said.append("its pids limit was reached")
+    said += figures.used(own)
+    return f", {', '.join(said)}" if said else ""
+
+
+def _peaks(event: Event) -> str:
+    peaks = event.get("peaks") or {}
+    said = []
+    if "pids" in peaks:
+        said.append(f"{peaks['pids']} processes")
+    if "memory" in peaks:
+        said.append(f"{peaks['memory'] / 2**20:.0f} MiB")
+    return f"; the job's peak so far: {', '.join(said)}" if said else ""
