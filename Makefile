@@ -25,7 +25,8 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	  'from slurm_hooks.cli import main' 'sys.exit(main())' > $(DESTDIR)/usr/bin/slurm-hooks
 	chmod 755 $(DESTDIR)/usr/bin/slurm-hooks
 	cd etc && find . -type f -printf '%P\n' | while read -r file; do \
-	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; *) to=$(DESTDIR)/etc/$$file;; esac; \
+	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; \
+	    prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac; \
 	  mode=644; case $$file in slurm/*.d/*|slurm/*.sh) mode=755;; esac; \
 	  case $$file in slurm-hooks/*.toml) [ ! -e "$$to" ] || continue;; esac; \
 	  install -D -m $$mode "$$file" "$$to"; done

@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     form = report.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the events as JSON lines")
     form.add_argument("--html", action="store_true", help="the job as one HTML page with a timeline")
+    metrics = verb(
+        "metrics", "Figures of this node for Prometheus' textfile collector.",
+        "slurm-hooks metrics --output /var/lib/prometheus/node-exporter/slurm-hooks.prom",
+    )  # fmt: skip
+    metrics.add_argument("--output", metavar="FILE", help="replaced at once; without it they are printed")
     check = verb("check", "Is this node set up safely?", "slurm-hooks check")
     check.add_argument("--json", action="store_true", help="the findings as JSON")
     policy = verb("policy", "What becomes of every request of a Docker client.", "slurm-hooks policy")
@@ -102,6 +107,10 @@ def run(wish: argparse.Namespace) -> int:
             if wish.node:
                 return report.node(as_json=wish.json)
             return report.main(wish.job, as_json=wish.json, as_html=wish.html)
+        case "metrics":
+            from slurm_hooks import metrics
+
+            return metrics.main(wish.output)
         case "check":
             from slurm_hooks import check
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SOURCE = "/etc/slurm-hooks/slurm-hooks.toml"
 RUN = "/run/slurm-hooks"
 EVENTS = "/var/log/slurm-hooks/events.jsonl"
+STATE = "/var/lib/slurm-hooks"
 PROGRAM = "/usr/bin/slurm-hooks"
 
 

@@ -55,6 +55,23 @@ class Refused(HooksError):
     """The request is understood, and the policy says no."""
 
     http_status = 403
+    by = ""  # who says so: a knob, or the word of routes.ROUTES for the request; "": it is no request of ours at all
+
+
+class refused_by:
+    """`with refused_by("mounts"):` names who said no, unless that was named further in."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, Refused) and not error.by:
+            error.by = self.name
 
 
 def with_help(error: HooksError, site_help: str) -> str:

@@ -22,7 +22,7 @@ from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.http1 import Intake, Request
 from slurm_hooks.broker.peers import Asker, Peer, Registry
 from slurm_hooks.broker.turns import Turn, Turns
-from slurm_hooks.errors import BadConfig, BadRequest, Conflict, HooksError, NodeFault
+from slurm_hooks.errors import BadConfig, BadRequest, Conflict, HooksError, NodeFault, Refused
 from slurm_hooks.settings import Settings
 
 IDLE_SECONDS = 60.0  # between requests; no connection of the docker CLI is idle for longer
@@ -199,7 +199,8 @@ class Connection:
         facts: dict[str, Any] = {"pid": self.peer.pid, "uid": self.peer.uid}
         if asker is not None:
             facts = {"job": asker.job.id, "restart": asker.job.restart}
-        events.record("refused", request=f"{request.method} {request.path}"[:200], why=str(error), **facts)
+        by = (error.by or ("endpoint" if asker else "asker")) if isinstance(error, Refused) else "node"
+        events.record("refused", request=f"{request.method} {request.path}"[:200], by=by, why=str(error), **facts)
 
     async def _reply(self, status: int, body: bytes, kind: str = "application/json", *, head: bool = False) -> None:
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), *self._own_headers()]

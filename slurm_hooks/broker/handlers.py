@@ -9,7 +9,7 @@ from slurm_hooks.broker import account, answers, containers, execs, filters, ima
 from slurm_hooks.broker.connection import Connection
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.broker.peers import Asker
-from slurm_hooks.errors import BadConfig, BadRequest, NotFound
+from slurm_hooks.errors import BadConfig, BadRequest, NotFound, refused_by
 
 Handler = Callable[[Connection, Asker, routes.Match, Request], Awaitable[None]]
 
@@ -17,7 +17,8 @@ Handler = Callable[[Connection, Asker, routes.Match, Request], Awaitable[None]]
 async def handle(c: Connection, asker: Asker, request: Request) -> None:
     """Find the request's row and do what it says. Raises HooksError."""
     match = routes.find(request)
-    await HANDLERS[match.route.handler](c, asker, match, request)
+    with refused_by(match.route.handler):
+        await HANDLERS[match.route.handler](c, asker, match, request)
 
 
 async def _ping(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:

@@ -15,7 +15,7 @@ from slurm_hooks import cgroups, events, jobs, knobs, linux
 from slurm_hooks.broker import account, answers, images, keeper, model, notes, readback, rootfs, sockets, staging
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
-from slurm_hooks.errors import Conflict, NodeFault, Refused
+from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -53,14 +53,16 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         found = await images.look(up, wanted.image or "")
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")
-        image = images.admitted(found, site, wanted.image or "")
+        with refused_by("images"):
+            image = images.admitted(found, site, wanted.image or "")
         _bounded(site, job)  # again: others may have begun while dockerd was asked, and from here on none can
         note = notes.Note(
             nonce, notes.free_name(job, wish, nonce), str(wanted.image), created=notes.now(), verified=False
         )
         notes.begin(job, note)
         try:
-            staged = await staging.stage(asker.pid, facts, decision.stages) if decision.stages else {}
+            with refused_by("mounts"):
+                staged = await staging.stage(asker.pid, facts, decision.stages) if decision.stages else {}
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
@@ -77,7 +79,8 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             await _undo(job, note)
             return status, {"message": in_own_names(said, job)}
         try:
-            await rootfs.refuse_links(up, said["Id"])
+            with refused_by("mounts"):
+                await rootfs.refuse_links(up, said["Id"])
         except BaseException:
             await up.value("DELETE", f"/containers/{said['Id']}", {"v": "1", "force": "1"})
             await _undo(job, note)
@@ -120,7 +123,8 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
     job = asker.job
     with held(job):
         if not note.asked.get("HostConfig.ReadonlyRootfs"):
-            await rootfs.refuse_links(up, note.id)  # again: an earlier start may have put links into a writable root
+            with refused_by("mounts"):  # again: an earlier start may have put links into a writable root
+                await rootfs.refuse_links(up, note.id)
         before = note
         if note.verified:  # of an earlier start
             note = notes.amend(job, note, verified=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurm_hooks.broker.model import Create, Units, units
-from slurm_hooks.errors import Refused
+from slurm_hooks.errors import Refused, refused_by
 from slurm_hooks.knobs import (
     apparmor,
     capabilities,
@@ -114,17 +114,20 @@ def decide(create: Create, job: JobFacts, site: Settings, image_directory: str =
         if unit not in OWNERS:
             raise Refused(typed(unit, value), NOT_OFFERED, "Leave it out.")
         if row := DENIED.get(unit):
-            raise Refused(typed(unit, value), row.reason, row.todo)
+            with refused_by(OWNERS[unit]):
+                raise Refused(typed(unit, value), row.reason, row.todo)
     fields: dict[str, Any] = {}
     stages: tuple[Stage, ...] = ()
-    for knob in KNOBS.values():
+    for name, knob in KNOBS.items():
         own: Units = {unit: value for unit, value in asked.items() if unit in knob.OWNS}
-        answer = knob.confine(own, job, site)
+        with refused_by(name):
+            answer = knob.confine(own, job, site)
         fields.update(answer.fields)
         stages += answer.stages
-    mounts.refuse_nested((stage.target for stage in stages), fields[rootfs.TMPFS])
-    directory = fields.get("WorkingDir") or image_directory
-    return Decision(fields, mounts.for_working_directory(stages, directory, job.uid))
+    with refused_by("mounts"):
+        mounts.refuse_nested((stage.target for stage in stages), fields[rootfs.TMPFS])
+        directory = fields.get("WorkingDir") or image_directory
+        return Decision(fields, mounts.for_working_directory(stages, directory, job.uid))
 
 
 def verify(seen: Seen, job: JobFacts, asked: dict[str, Any]) -> list[str]:

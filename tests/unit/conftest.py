@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import config, events, jobs
+from slurm_hooks import config, events, jobs, metrics
 from slurm_hooks.cgroups import slurm
 
 
@@ -21,9 +21,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         config.RUN: str(tmp_path / "run"),
         config.EVENTS: str(tmp_path / "events.jsonl"),
         config.SOURCE: str(tmp_path / "slurm-hooks.toml"),
+        config.STATE: str(tmp_path / "state"),
     }
     (tmp_path / "run").mkdir()
-    for module in (config, events, jobs, slurm):
+    for module in (config, events, jobs, metrics, slurm):
         for _, function in inspect.getmembers(module, inspect.isfunction):
             _move(function, moved, monkeypatch)
     return tmp_path / "run"

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from slurm_hooks import knobs
 from slurm_hooks.broker import model, routes
 from slurm_hooks.broker.http1 import Request
-from slurm_hooks.errors import BadRequest, HooksError, Refused, with_help
+from slurm_hooks.errors import BadRequest, HooksError, Refused, refused_by, with_help
 from slurm_hooks.knobs import execs
 from slurm_hooks.knobs.contract import Stage
 from slurm_hooks.knobs.images import to_pull
@@ -285,6 +286,31 @@ def test_no_refusal_changes_the_exit_status_of_docker_run(words: str) -> None:
     # The CLI looks for these words in an error of create or start and then exits 127 or 126, not 125 (docker/cli,
     # cli/command/container/run.go, toStatusError).
     assert words not in "".join(catalogue())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "by"),
+    [
+        ("HostConfig_Privileged", True, "capabilities"),  # denied by a row
+        ("HostConfig_CapAdd", ["ALL"], "capabilities"),
+        ("User", "0", "identity"),  # refused by the knob itself
+        ("HostConfig_PidsLimit", 10**6, "pids"),
+        ("HostConfig_Binds", ["/etc:/etc"], "mounts"),
+        ("HostConfig_Binds", ["/home:/a", "/home:/a/b"], "mounts"),  # refused by two together
+        ("HostConfig_NetworkMode", "host", "network"),
+    ],
+)
+def test_who_refused_is_known_by_name(field: str, value: Any, by: str) -> None:
+    refusal = refused(lambda: decide(cli(**{field: value})))
+    assert isinstance(refusal, Refused) and refusal.by == by and refusal.by in knobs.KNOBS
+
+
+def test_who_refused_is_named_where_it_is_known_best() -> None:
+    with pytest.raises(Refused) as seen, refused_by("create"), refused_by("mounts"):
+        raise Refused("-v /etc", "a place of the node", "Leave it out.")
+    assert seen.value.by == "mounts" and str(seen.value) == "-v /etc: a place of the node. Leave it out."
+    with pytest.raises(BadRequest), refused_by("create"):
+        raise BadRequest("request", "no")
 
 
 def test_the_sites_own_sentence_ends_a_refusal_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm_hooks import events
 from slurm_hooks.broker import server
 from slurm_hooks.broker.door import listening
 from tests.unit.test_http1 import ATTACH, CREATE, PING
@@ -58,6 +59,7 @@ def test_a_process_of_no_job_is_refused_in_words(path: str, data: bytes) -> None
     (answer,) = asked(path, data)
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert message(answer).startswith("docker: this process is in no job that slurm-hooks knows")
+    assert [event["by"] for event in events.read() if event["event"] == "refused"] == ["asker"]
 
 
 def test_a_head_request_gets_no_body(path: str) -> None:
