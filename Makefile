@@ -52,6 +52,7 @@ test: $(VENV)  ## everything: linters, unit and property tests, then the suite o
 
 test-unit: $(VENV)  ## what needs no cluster
 	tests/labs/host.sh
+	tests/labs/promtool.sh >/dev/null
 	$(PYTEST) tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version

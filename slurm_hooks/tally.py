@@ -99,6 +99,7 @@ COUNTERS = (
     Family("log_lines_damaged_total", "Lines of the event log that could not be read."),
     Family("log_gaps_total", "Times when a part of the log was gone before it was counted."),
 )  # fmt: skip
+OF_LOG = (Family("dockerd_up", "0 while the jobs' dockerd does not answer the broker.", kind="gauge"),)
 GAUGES = (
     Family("jobs", "Jobs with a record on the node, by its state.", {"state": ("open", "closing")}, "gauge"),
     Family("node_held", "1 while a job that is over and not clean holds the node.", kind="gauge"),
@@ -122,13 +123,13 @@ def escaped(value: str) -> str:
 
 
 def nothing() -> Counts:
-    """Every counter, 0."""
-    return {name: 0.0 for family in COUNTERS for name in family.samples()}
+    """Every counter, 0; and what the log has not said to be otherwise."""
+    return {name: 0.0 for family in COUNTERS for name in family.samples()} | {"dockerd_up": 1.0}
 
 
 def restored(saved: Mapping[str, Any]) -> Counts:
     """Counters as they were saved: of those that there are, and where they are figures."""
-    return {name: max(story.number(saved.get(name)), 0.0) for name in nothing()}
+    return {name: max(story.number(saved.get(name, value)), 0.0) for name, value in nothing().items()}
 
 
 def add(counts: Counts, event: Mapping[str, Any]) -> None:
@@ -179,8 +180,13 @@ def add(counts: Counts, event: Mapping[str, Any]) -> None:
             count("images_evicted_total", len(images) if isinstance(images, list) else 0)
         case "broker-start":
             count("broker_starts_total")
+            counts["dockerd_up"] = 1
+        case "dockerd-back":
+            counts["dockerd_up"] = 1
         case _ if kind in FAULTS:
             count("faults_total", event=kind)
+            if kind == "dockerd-lost":
+                counts["dockerd_up"] = 0
 
 
 def reason(text: str) -> str:
@@ -214,7 +220,7 @@ def text(counts: Counts, gauges: Counts, version: str) -> str:
     """The whole in Prometheus' text format."""
     lines = [f"# HELP {PREFIX}info The release.", f"# TYPE {PREFIX}info gauge",
              f"{PREFIX}{sample('info', version=version)} 1"]  # fmt: skip
-    for families, values in ((GAUGES, gauges), (COUNTERS, counts)):
+    for families, values in ((GAUGES, gauges), (OF_LOG, counts), (COUNTERS, counts)):
         for family in families:
             lines += [f"# HELP {PREFIX}{family.name} {family.help}", f"# TYPE {PREFIX}{family.name} {family.kind}"]
             lines += [f"{PREFIX}{name} {_figure(values[name])}" for name in family.samples()]

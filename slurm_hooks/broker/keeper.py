@@ -91,6 +91,8 @@ async def _watch(upstream: Callable[[], Awaitable[Upstream]], forget: Callable[[
     while True:
         try:
             up = await upstream()
+            if lost:
+                events.record("dockerd-back")
             lost = ""
             answer = await up.ask("GET", "/events", {"filters": json.dumps(wanted)})
             try:

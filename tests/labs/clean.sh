@@ -24,6 +24,6 @@ fi
 
 if [ "${1:-}" = --all ]; then
     rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/user-mode-linux_*.deb "$cache"/venv-* \
-        "$cache"/*.lock
+        "$cache"/promtool "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
 fi

@@ -21,7 +21,7 @@ def added(*events: dict[str, Any]) -> dict[str, float]:
     counts = tally.nothing()
     for event in events:
         tally.add(counts, {"time": 1.0, "job": 7, "restart": 0, **event})
-    return {name: value for name, value in counts.items() if value and "_bucket" not in name}
+    return {name: value for name, value in counts.items() if value and "_bucket" not in name and name != "dockerd_up"}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,18 @@ def added(*events: dict[str, Any]) -> dict[str, float]:
 )  # fmt: skip
 def test_an_event_is_counted_once(event: dict[str, Any], series: str) -> None:
     assert added(event) == {series: 1}
+
+
+@pytest.mark.parametrize(
+    ("events", "up"),
+    [([], 1), (["dockerd-lost"], 0), (["dockerd-lost", "dockerd-back"], 1), (["dockerd-lost", "broker-start"], 1),
+     (["dockerd-back", "dockerd-lost", "keeper-fault"], 0)],
+)  # fmt: skip
+def test_dockerd_is_up_as_the_log_said_last(events: list[str], up: int) -> None:
+    counts = tally.nothing()
+    for event in events:
+        tally.add(counts, {"time": 1.0, "event": event})
+    assert counts["dockerd_up"] == up == tally.restored(counts)["dockerd_up"]
 
 
 def test_what_a_pull_fetched_and_what_was_evicted_add_up() -> None:
