@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.slurm import Cluster, Job
+from tests.unit.test_metrics import figures
 
 CONTAINERS = "for i in 1 2; do docker run -d --name n$i -v $HOME:/w img sleep 600; done; echo begun"
 
@@ -95,6 +96,7 @@ def test_containers_outlive_dockerd_and_docker_goes_on(cluster: Cluster, node: s
 
 
 def test_a_node_whose_dockerd_stays_away_drains_and_is_clean_when_it_is_back(cluster: Cluster, node: str) -> None:
+    before = figures(cluster.must(node, "slurm-hooks metrics"))
     job = cluster.sbatch(f"{CONTAINERS}; sleep 600")
     job.wait_for_output("begun")
     cluster.service(node, "stop", "dockerd")
@@ -104,9 +106,15 @@ def test_a_node_whose_dockerd_stays_away_drains_and_is_clean_when_it_is_back(clu
     cluster.wait(cluster.lab.controller, f"sinfo -h -n {node} -o %T | grep -q drain", "the node drained")
     assert f"job {job.id} (ann)" in cluster.drain_reason(node) and "dockerd" in cluster.drain_reason(node)
     cluster.must(node, "! pgrep -u ann -fx 'sleep 600'")  # by cgroup they were ended all the same
+    held = figures(cluster.must(node, "slurm-hooks metrics"))
+    assert (held["node_held"], held['jobs{state="closing"}'], held["dockerd_up"]) == (1, 1, 0)
+    assert held['drains_total{reason="dockerd"}'] - before['drains_total{reason="dockerd"}'] == 1
+    assert "Not clean: job" in cluster.must(node, f"slurm-hooks report {job.id} --html")
     cluster.service(node, "start", "dockerd")
     again = cluster.sh(node, f"slurm-hooks epilog {job.id}")
     assert again.status == 0, again
+    cluster.wait(node, "slurm-hooks metrics | grep -q '^slurm_hooks_dockerd_up 1'", "the broker's word of dockerd")
+    assert figures(cluster.must(node, "slurm-hooks metrics"))["node_held"] == 0
     cluster.resume(node)
 
 
