@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from slurm_hooks.errors import one_line
 
 VOID = ("meta",)
+MOST = 2000  # characters of a text: a command may be as long as its user likes, and a page must open
 
 
 class Html(str):
@@ -19,7 +20,10 @@ class Html(str):
 
 def escaped(value: object) -> Html:
     """A text that a browser shows as it is: no tag, no entity, and nothing that steers the reading direction."""
-    return value if isinstance(value, Html) else Html(html.escape(one_line(str(value))))
+    if isinstance(value, Html):
+        return value
+    text = str(value)
+    return Html(html.escape(one_line(text if len(text) <= MOST else f"{text[:MOST]}\u2026")))
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Html:

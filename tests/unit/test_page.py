@@ -195,6 +195,15 @@ def test_of_very_many_those_that_failed_are_shown() -> None:
     assert len(text) < 1_000_000
 
 
+def test_a_text_without_end_does_not_make_a_page_without_end() -> None:
+    assert len(made(story_of(lambda value: value * 100_000 if isinstance(value, str) else value))) < 500_000
+
+
+def test_an_image_is_named_short_in_the_picture_and_by_its_digest_in_the_table() -> None:
+    texts = Seen(made(story_of(lambda value: f"reg.site/a/tool@sha256:{'ab' * 32}" if value == "img" else value))).texts
+    assert " tool" in texts and "reg.site/a/tool@sha256:abababababab" in texts
+
+
 def test_the_runs_of_a_requeued_job_are_told_apart_the_last_one_first() -> None:
     texts = Seen(made(story_of() + story_of(restart=1))).texts
     assert texts.index("Run after 1 restarts") < texts.index("First run")
