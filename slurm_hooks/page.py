@@ -61,11 +61,10 @@ def _run(job: int, run: Run, clock: Clock, of: int) -> Html:
     sign, spoken = SIGNS[tone]
     shown = _shown(run.containers)
     heading = "h3" if of > 1 else "h2"
+    which = f"Run after {run.restart} restart{'s' * (run.restart > 1)}" if run.restart else "First run"
     return element(
         "section",
-        element("h2", f"Run after {run.restart} restarts" if run.restart else "First run", class_="run")
-        if of > 1
-        else None,
+        element("h2", f"{which}, begun {clock(run.begin)}", class_="run") if of > 1 else None,
         element(
             "p",
             element("span", Html(sign), class_="sign", aria_hidden="true"),

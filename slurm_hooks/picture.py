@@ -73,7 +73,7 @@ class Scale:
 def timeline(job: int, run: Run, shown: list[Container], clock: Clock) -> Html:
     """The picture of a run with its legend; `shown`: the containers that are drawn."""
     scale = Scale(run.begin, max(run.until - run.begin, 0.1), {})
-    hatch, named = f"hatch-{run.restart}", f"name-{run.restart}"
+    hatch, named = f"hatch-{run.index}", f"name-{run.index}"
     parts: list[Html] = []
     y: float = TOP
     for draw in (_job, _pulls, _refusals):
@@ -104,7 +104,7 @@ def timeline(job: int, run: Run, shown: list[Container], clock: Clock) -> Html:
             ),
             class_="drawing",
         ),
-        _legend(scale),
+        _legend(scale, hatch),
     )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def _marks(one: Container, scale: Scale, middle: float) -> Iterable[Html]:
         yield scale.mark("full", last, middle, "its pids limit was reached")
 
 
-def _legend(scale: Scale) -> Html:
+def _legend(scale: Scale, hatch: str) -> Html:
     entries = []
     for kind in scale.drawn:
         if kind in MARKS:
@@ -251,7 +251,7 @@ def _legend(scale: Scale) -> Html:
         else:
             words = BARS[kind]
             drawn = element(
-                "svg", Scale(0, 1, {}).bar(kind, 0, 1, 3, 10, "", "hatch-0"), width=22, height=16, aria_hidden="true"
+                "svg", Scale(0, 1, {}).bar(kind, 0, 1, 3, 10, "", hatch), width=22, height=16, aria_hidden="true"
             )
         entries.append(element("span", drawn, words))
     return element("figcaption", join(entries))

@@ -89,6 +89,7 @@ class Container:
 class Run:
     """One run of a job: a requeued one has several."""
 
+    index: int  # among the runs of the page
     restart: int
     record: str  # OPEN, CLOSING, NO_RECORD
     events: list[Event]
@@ -120,28 +121,35 @@ class Run:
 
 
 def runs(found: Iterable[Event], records: dict[int, str], now: float) -> list[Run]:
-    """The runs of a job.
+    """The runs of a job, in their order. A Prolog after an Epilog begins one too: a job's number may be used again.
 
     Args:
         found: its events.
         records: restart count → what the node's record says of that run, where it has one.
         now: seconds since 1970.
     """
-    by_restart: dict[int, list[Event]] = {}
+    every: list[tuple[int, list[Event]]] = []
+    latest: dict[int, list[Event]] = {}
     for event in sorted(found, key=lambda event: float(event["time"])):
         restart = event.get("restart")
-        by_restart.setdefault(restart if isinstance(restart, int) else 0, []).append(event)
-    return [_run(restart, records, of_run, now) for restart, of_run in sorted(by_restart.items())]
+        restart = restart if isinstance(restart, int) else 0
+        before = latest.get(restart, [])
+        if not before or (event["event"] == "prolog" and any(one["event"] == "epilog" for one in before)):
+            latest[restart] = []
+            every.append((restart, latest[restart]))
+        latest[restart].append(event)
+    return [
+        _run(index, restart, records.get(restart, NO_RECORD) if of_run is latest[restart] else NO_RECORD, of_run, now)
+        for index, (restart, of_run) in enumerate(every)
+    ]
 
 
-def _run(restart: int, records: dict[int, str], of_run: list[Event], now: float) -> Run:
-    record = records.get(restart, NO_RECORD)
-    containers = _containers(of_run)
-    run = Run(restart, record, of_run, containers, 0.0)
+def _run(index: int, restart: int, record: str, of_run: list[Event], now: float) -> Run:
+    run = Run(index, restart, record, of_run, _containers(of_run), 0.0)
     epilog = run.first("epilog")
     if epilog:  # later ones, by hand, may come hours after
         run.until = epilog["time"]
-        for span in (span for one in containers for span in one.spans):
+        for span in (span for one in run.containers for span in one.spans):
             span.torn_down = span.end is None or span.end >= run.until - number(epilog.get("seconds"))
     else:
         run.until = max(now, of_run[-1]["time"]) if record else of_run[-1]["time"]

@@ -140,9 +140,9 @@ def test_containers_are_told_with_their_figures() -> None:
 @pytest.mark.parametrize(
     "found",
     [story_of(), story_of()[:5], many(1), many(0), many(200), many(200, side_by_side=True),
-     story_of() + story_of(restart=1), [{"time": START, "event": "oom", "job": 7, "restart": 0}],
+     story_of() + story_of(restart=1), story_of(restart=1), [{"time": START, "event": "oom", "job": 7, "restart": 0}],
      [{"time": START, "event": "epilog", "job": 7}], [{"time": START + 1e18, "event": "refused", "why": "x"}]],
-    ids=["all", "no epilog", "one", "none", "200", "200 at once", "requeued", "an oom alone", "an epilog alone", "far"],
+    ids=["all", "no epilog", "one", "none", "200", "200 at once", "requeued", "later", "oom", "epilog", "far"],
 )  # fmt: skip
 def test_every_job_makes_a_page(found: list[dict[str, Any]]) -> None:
     text = made(found)
@@ -206,7 +206,7 @@ def test_an_image_is_named_short_in_the_picture_and_by_its_digest_in_the_table()
 
 def test_the_runs_of_a_requeued_job_are_told_apart_the_last_one_first() -> None:
     texts = Seen(made(story_of() + story_of(restart=1))).texts
-    assert texts.index("Run after 1 restarts") < texts.index("First run")
+    assert texts.index(f"Run after 1 restart, begun at {START + 100}") < texts.index(f"First run, begun at {START}")
 
 
 @pytest.mark.parametrize(

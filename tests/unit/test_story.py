@@ -115,6 +115,13 @@ def test_a_requeued_job_has_two_runs() -> None:
     assert (first.restart, len(first.containers), second.restart, len(second.containers)) == (0, 0, 1, 1)
 
 
+def test_a_number_that_is_used_again_is_another_job() -> None:
+    again = [{**event, "time": event["time"] + 1e6} for event in told(PROLOG, of("create", "c"))]
+    first, second = story.runs(told(PROLOG, CLEAN, CLEAN) + again, {0: story.OPEN}, 1.1e6)
+    assert (first.is_clean, first.record, first.index) == (True, story.NO_RECORD, 0)
+    assert (second.is_over, second.record, len(second.containers), second.index) == (False, story.OPEN, 1, 1)
+
+
 def test_the_picture_ends_with_the_first_epilog_not_with_one_by_hand() -> None:
     events = [*told(PROLOG, {**CLEAN, "verdict": "left"}), *told({**CLEAN}, time=9000.0)]
     (run,) = story.runs(events, {}, NOW)
