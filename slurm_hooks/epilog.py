@@ -66,16 +66,7 @@ def described(environ: Mapping[str, str], key: str = "") -> jobs.Job:
 
 def finish(job: jobs.Job) -> int:
     """Close a job, end what it left and judge; the exit status. Raises nothing."""
-    began = time.monotonic()
-    try:
-        verdict, peaks = closed(job)
-    except Exception as error:  # our own bug: it must not drain a clean node, nor hide an unclean one
-        why = f"{type(error).__name__}: {error}"
-        events.record("epilog-bug", job=job.id, restart=job.restart, why=why)
-        pids = cgroups.of(job.version).processes(job.cgroup)
-        verdict, peaks = (f"slurm-hooks: job {job.id} left pids {pids[:5]}; bug: {why}" if pids else "clean"), {}
-    seconds = round(time.monotonic() - began, 3)
-    events.record("epilog", job=job.id, restart=job.restart, verdict=verdict, seconds=seconds, peaks=peaks)
+    verdict, seconds = settled(job)
     if verdict == "clean":
         print(f"slurm-hooks: job {job.id}: nothing left, {seconds:.3f} s")
         return 0
@@ -84,11 +75,29 @@ def finish(job: jobs.Job) -> int:
     return 1
 
 
-def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
+def settled(job: jobs.Job, *, late: bool = False) -> tuple[str, float]:
+    """Close a job, end what it left and judge: ("clean" or the drain reason, seconds). Raises nothing.
+
+    `late`: nobody has seen its end (sweep.py).
+    """
+    began = time.monotonic()
+    try:
+        verdict, peaks = closed(job, late=late)
+    except Exception as error:  # our own bug: it must not drain a clean node, nor hide an unclean one
+        why = f"{type(error).__name__}: {error}"
+        events.record("epilog-bug", job=job.id, restart=job.restart, why=why)
+        pids = cgroups.of(job.version).processes(job.cgroup) if jobs.holds_cgroup(job) else []
+        verdict, peaks = (f"slurm-hooks: job {job.id} left pids {pids[:5]}; bug: {why}" if pids else "clean"), {}
+    seconds = round(time.monotonic() - began, 3)
+    events.record("epilog", job=job.id, restart=job.restart, verdict=verdict, seconds=seconds, peaks=peaks)
+    return verdict, seconds
+
+
+def closed(job: jobs.Job, *, late: bool = False) -> tuple[str, dict[str, int]]:
     """CLOSING, teardown, verdict, tombstone; ("clean" or the drain reason, the job's peaks)."""
     asked = time.time()
     if not os.path.isdir(jobs.directory(job.key)):  # no Prolog ran, or an Epilog before us was through
-        return torn_down(job), {}
+        return torn_down(job, late=late), {}
     try:
         lock = hold(job)
     except FileNotFoundError:
@@ -102,19 +111,19 @@ def closed(job: jobs.Job) -> tuple[str, dict[str, int]]:
         now.state = jobs.CLOSING
         written(now)
         peaks = peaks_of(now)
-        now.verdict = torn_down(now)
+        now.verdict = torn_down(now, late=late)
         if not lock.held:
-            now.verdict = _after_the_start(now)
+            now.verdict = _after_the_start(now, late=late)
         now.closed = time.time()
         written(now)
         return now.verdict, peaks
 
 
-def _after_the_start(job: jobs.Job) -> str:
+def _after_the_start(job: jobs.Job, *, late: bool) -> str:
     """The verdict where a container was starting all the while: it may have come after our teardown, so once more."""
     with linux.Locked(jobs.directory(job.key), within=BROKER_SECONDS) as lock:
         if lock.held:
-            return torn_down(job)
+            return torn_down(job, late=late)
     return f"slurm-hooks: job {job.id} ({job.user}): a container start hangs; run slurm-hooks epilog {job.id}"
 
 
@@ -147,7 +156,7 @@ def hold(job: jobs.Job) -> linux.Locked:
     return lock
 
 
-def torn_down(job: jobs.Job) -> str:
+def torn_down(job: jobs.Job, *, late: bool = False) -> str:
     """The cheap way for a job without containers, the whole way otherwise; "clean" or the reason."""
     bare = not jobs.had_containers(job.key) and is_gone(job)
     if bare and not presence.anything(job):
@@ -159,14 +168,17 @@ def torn_down(job: jobs.Job) -> str:
     from slurm_hooks import teardown
 
     if bare:
-        return teardown.beside(job)
+        return teardown.beside(job, late=late)
     settings = config.for_epilog()
     socket = settings.get("docker", {}).get("socket", "/run/slurm-hooks-docker/docker.sock")
-    return teardown.verdict(job, socket, grace=settings.get("container", {}).get("grace_seconds", 0))[0]
+    grace = settings.get("container", {}).get("grace_seconds", 0)
+    return teardown.verdict(job, socket, grace=grace, late=late)[0]
 
 
 def is_gone(job: jobs.Job) -> bool:
     """Is the cgroup of a job without containers gone, or empty and then removed by us?"""
+    if not jobs.holds_cgroup(job):
+        return True  # a later run's, which may be empty yet
     cgroup = cgroups.of(job.version)
     own = cgroup.identity(linux.cgroup_lines(linux.read("/proc/self/cgroup")))
     if own.startswith(f"{job.cgroup}/"):
@@ -183,7 +195,7 @@ def is_gone(job: jobs.Job) -> bool:
 
 def peaks_of(job: jobs.Job) -> dict[str, int]:
     """High-water marks of the job: the kernel's now, or the broker's note from when a container ended."""
-    peaks = cgroups.of(job.version).peaks(job.cgroup)
+    peaks = cgroups.of(job.version).peaks(job.cgroup) if jobs.holds_cgroup(job) else {}
     try:
         noted = quickjson.loads(linux.read(f"{jobs.directory(job.key)}/ops/peaks"))
     except (OSError, ValueError):

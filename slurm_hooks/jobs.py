@@ -192,6 +192,29 @@ def runs(job_id: int, run: str = config.RUN) -> list[str]:
     return sorted(mine, key=lambda name: int(name.split("-")[1]))
 
 
+def holds_cgroup(job: Job, run: str = config.RUN) -> bool:
+    """Is what lies at the job's cgroup path this run's, and not that of a run which came after it?
+
+    A requeued job has the same path again, and so may any job after a reboot, with which a run is over.
+    """
+    if job.boot != linux.boot_id():
+        return False
+    others = [name for name in runs(job.id, run) if name != job.key and name.endswith(f"-{job.boot[:8]}")]
+    return not any(_is_open_after(name, job, run) for name in others)
+
+
+def _is_open_after(of_key: str, job: Job, run: str) -> bool:
+    try:
+        other = load(of_key, run)
+    except NodeFault:  # damaged: its number in the key is all that is known of it
+        return int(of_key.split("-")[1]) > job.restart
+    if other is None or other.state != OPEN or other.cgroup != job.cgroup:
+        return False
+    if other.start and job.start and other.start != job.start:
+        return other.start > job.start  # by slurmctld's clock, which does not jump with the node's
+    return other.opened > job.opened
+
+
 def latest(job_id: int, run: str = config.RUN) -> Job | None:
     """The newest record of a job id, for a person who names only that."""
     mine = [job for job in (*everyone(run), *tombstones(run)) if job.id == job_id]

@@ -46,7 +46,7 @@ def is_sole(job: jobs.Job) -> bool:
 
 def anything(job: jobs.Job) -> bool:
     """Has the job's user a process outside of Slurm's cgroups, or a thing newer than the job that outlives one?"""
-    if not is_users(job.uid):
+    if not is_users(job.uid) or job.boot != linux.boot_id():  # what outlives a boot is not the job's any more
         return False
     if (not is_crowded() or has_strangers(job)) and next(strays(job), None) is not None:
         return True

@@ -191,9 +191,9 @@ class RemoveCgroup:
 def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation]:
     """The operations for a job, in order; `grace` in seconds. Reads the node, changes nothing."""
     cgroup = cgroups.of(job.version)
-    inside = escapes.is_inside(job, cgroup)
-    own = containers_cgroups(job)
-    targets = tuple(own) if inside else (job.cgroup,)
+    places = escapes.places(job, run)
+    own = containers_cgroups(job) if places == [job.cgroup] else places
+    targets = tuple(own if escapes.is_inside(job, cgroup) else places)
     # By the broker's notes and by the kernel: a note may be damaged, and what runs has a cgroup.
     ids = {*escapes.container_ids(job, run), *(path.rpartition("/")[2] for path in own)}
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
@@ -210,21 +210,23 @@ def containers_cgroups(job: jobs.Job) -> list[str]:
     return cgroups.containers(f"{cgroups.MOUNT}/pids" if job.version == 1 else cgroups.MOUNT, job.cgroup)
 
 
-def verdict(job: jobs.Job, docker_socket: str, run: str = config.RUN, grace: int = 0) -> tuple[str, list[escapes.Left]]:
-    """Do the plan, look again; ("clean" or the reason that an operator reads, what is left)."""
+def verdict(
+    job: jobs.Job, docker_socket: str, run: str = config.RUN, grace: int = 0, *, late: bool = False
+) -> tuple[str, list[escapes.Left]]:
+    """Do the plan, look again; ("clean" or the reason that an operator reads, what is left). `late`: escapes.beside."""
     node = Node(cgroups.of(job.version), docker_socket, run)
     for operation in plan(job, run, grace):
         operation.do(node)
-    beside = escapes.beside(job)
+    beside = escapes.beside(job, late=late)
     left = [*escapes.everything(job, listed(node, job), run=run), *beside]
     if node.engine is None and jobs.had_containers(job.key, run):
         left.insert(0, escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
     return told(job, left), left
 
 
-def beside(job: jobs.Job) -> str:
+def beside(job: jobs.Job, *, late: bool = False) -> str:
     """The same for a job that had no container, and whose cgroup is gone: "clean" or the reason."""
-    return told(job, escapes.beside(job))
+    return told(job, escapes.beside(job, late=late))
 
 
 def told(job: jobs.Job, left: list[escapes.Left]) -> str:

@@ -66,7 +66,9 @@ async def _every(seconds: float, do: Callable[[], None]) -> None:
 
 
 def _hold_steps() -> None:
-    for job in jobs.everyone():
+    # Of two runs at one path the younger is there (as in peers.Registry): an earlier one's figure is not its own.
+    there = {job.cgroup: job for job in sorted(jobs.everyone(), key=lambda job: job.opened)}
+    for job in there.values():
         if job.state == jobs.OPEN:
             cgroups.of(job.version).hold_steps(job.cgroup, job.figure)
             suspend.follow(job)

@@ -110,9 +110,10 @@ class V1:
                         pass
                     except OSError:
                         left.append(directory)
-                uid_directory = hierarchy + path.rpartition("/")[0]
+                above = hierarchy + path.rpartition("/")[0]
                 try:
-                    os.rmdir(uid_directory)  # the last job of a user here leaves an empty uid_ directory
+                    if os.path.basename(above).startswith("uid_"):  # above a container's it is its job's
+                        os.rmdir(above)  # the last job of a user here leaves an empty uid_ directory
                 except OSError:
                     pass
         return left

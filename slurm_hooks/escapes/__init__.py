@@ -13,7 +13,7 @@ from typing import Any
 
 from slurm_hooks import config, jobs
 from slurm_hooks.escapes.beside import beside
-from slurm_hooks.escapes.inside import directories, is_inside, processes
+from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
 from slurm_hooks.escapes.runtime import container_ids, shims
@@ -21,16 +21,16 @@ from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
     "LIKELY", "NOTE", "SURE", "Left", "beside", "container_ids", "described", "directories", "everything",
-    "is_inside", "mounts", "ourselves", "processes", "shims",
+    "is_inside", "mounts", "ourselves", "places", "processes", "shims",
 ]  # fmt: skip
 
 
 def everything(job: jobs.Job, containers: list[dict[str, Any]], *, run: str = config.RUN) -> list[Left]:
     """All that is left of a job; `containers` as dockerd lists them now."""
     return [
-        *processes(job),
+        *processes(job, run),
         *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
         *shims(container_ids(job, run)),
         *mounts(job, run),
-        *directories(job),
+        *directories(job, run),
     ]

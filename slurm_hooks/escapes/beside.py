@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from slurm_hooks import config, events, jobs
+from slurm_hooks import config, events, jobs, linux
 from slurm_hooks.escapes import outside, things
 from slurm_hooks.escapes.left import LIKELY, SURE, Left
 
 DETECTORS = (outside.strays, things.ipc, things.fuse, things.later)
 
 
-def beside(job: jobs.Job) -> list[Left]:
+def beside(job: jobs.Job, *, late: bool = False) -> list[Left]:
     """End what is the job's without doubt where the site lets us; look again; what must drain the node.
 
-    What needs not is an event: `ended`, or `beside` with what it is and how we know.
+    What needs not is an event: `ended`, or `beside` with what it is and how we know. Where the job's end was not
+    seen (`late`), nothing tells the job's time from what its user began later: then all is only told of.
     """
-    site = choices()
+    if job.boot != linux.boot_id():
+        return []
+    site = dict.fromkeys(("escapes", "doubts", "ipc"), "report") if late else choices()
     ended = outside.end(job) if site["escapes"] == "end" else []
     if site["ipc"] == "remove":
         ended += things.remove_ipc(job)

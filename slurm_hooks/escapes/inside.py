@@ -3,27 +3,37 @@
 
 from __future__ import annotations
 
-from slurm_hooks import cgroups, jobs, linux
+from slurm_hooks import cgroups, config, jobs, linux
 from slurm_hooks.escapes.left import Left
+from slurm_hooks.escapes.runtime import container_ids
 from slurm_hooks.escapes.words import described, ourselves
 
 
-def processes(job: jobs.Job) -> list[Left]:
+def places(job: jobs.Job, run: str = config.RUN) -> list[str]:
+    """The cgroups that are this run's own: the job's, or those of its noted containers where a later run is there."""
+    if jobs.holds_cgroup(job, run):
+        return [job.cgroup]
+    return [f"{job.cgroup}/{container}" for container in container_ids(job, run)]
+
+
+def processes(job: jobs.Job, run: str = config.RUN) -> list[Left]:
     """Processes in the job's cgroup, in any hierarchy."""
     innocent = ourselves()
+    cgroup = cgroups.of(job.version)
     found = []
-    for pid in cgroups.of(job.version).processes(job.cgroup):
-        if pid not in innocent and (words := described(pid)):
-            found.append(Left("process", words, f"in the job's cgroup {job.cgroup}"))
+    for path in places(job, run):
+        for pid in cgroup.processes(path):
+            if pid not in innocent and (words := described(pid)):
+                found.append(Left("process", words, f"in the job's cgroup {path}"))
     return found
 
 
-def directories(job: jobs.Job) -> list[Left]:
+def directories(job: jobs.Job, run: str = config.RUN) -> list[Left]:
     """The job's cgroup, unless Slurm itself still needs it (RunInJob: it runs us there)."""
     cgroup = cgroups.of(job.version)
-    if is_inside(job, cgroup) or not cgroup.exists(job.cgroup):
+    if is_inside(job, cgroup):
         return []
-    return [Left("cgroup", job.cgroup, "registered by the Prolog")]
+    return [Left("cgroup", path, "registered by the Prolog") for path in places(job, run) if cgroup.exists(path)]
 
 
 def is_inside(job: jobs.Job, cgroup: cgroups.Hierarchy) -> bool:

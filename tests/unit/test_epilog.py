@@ -85,7 +85,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What each teardown found, one after the other; the deadlines are short."""
     monkeypatch.setattr(epilog, "BROKER_SECONDS", 0.2)
     found = ["clean"]
-    monkeypatch.setattr(epilog, "torn_down", lambda job: found[-1])
+    monkeypatch.setattr(epilog, "torn_down", lambda job, **_: found[-1])
     return found
 
 
@@ -96,7 +96,7 @@ def test_a_start_that_ends_late_costs_a_second_look_and_no_node(
     start = launching(job)
     done: list[str] = []
 
-    def torn_down(job: jobs.Job) -> str:
+    def torn_down(job: jobs.Job, *, late: bool) -> str:
         done.append("teardown")
         start.release()
         return "clean"
