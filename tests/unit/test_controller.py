@@ -37,12 +37,16 @@ def answers(scontrol: Path, text: str, status: int = 0) -> None:
 
 
 def has_job(scontrol: Path, state: str, name: str = "solve") -> None:
-    """A job as `scontrol --oneliner show job` and `squeue --format=%T` print it."""
+    """A job as `scontrol --oneliner show job` and `squeue --format=%A %T` print it."""
     answers(scontrol, f"JobId=7 JobName={name} UserId=ada(1001) GroupId=ada(1002) JobState={state} Reason=None\n")
-    (scontrol / "squeue.says").write_text(f"{state}\n")
+    (scontrol / "squeue.says").write_text(f"7 {state}\n")
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "PENDING", "SUSPENDED", "CONFIGURING"])
+@pytest.mark.parametrize(
+    "state",
+    ["RUNNING", "COMPLETING", "PENDING", "SUSPENDED", "CONFIGURING", "RESIZING", "SIGNALING", "REQUEUED",
+     "REQUEUE_HOLD", "A_STATE_OF_ANOTHER_RELEASE"],
+)  # fmt: skip
 def test_an_unfinished_job_is_alive(scontrol: Path, state: str) -> None:
     has_job(scontrol, state)
     assert controller.Scontrol().is_alive(7)
@@ -57,6 +61,32 @@ def test_a_finished_job_is_not(scontrol: Path, state: str) -> None:
 def test_a_job_that_slurm_has_forgotten_is_not(scontrol: Path) -> None:
     answers(scontrol, "slurm_load_jobs error: Invalid job id specified\n", 1)
     assert not controller.Scontrol().is_alive(7)
+
+
+# As squeue 24.11 prints them: asked for the array's own number, which its last task has as well, it lists all tasks;
+# asked for the leader of a heterogeneous job, all components.
+def test_another_task_of_the_array_does_not_speak_for_the_last_one(scontrol: Path) -> None:
+    (scontrol / "squeue.says").write_text("7 COMPLETED\n9 RUNNING\n8 RUNNING\n")
+    assert not controller.Scontrol().is_alive(7)
+
+
+def test_the_jobs_of_a_node_are_those_that_are_not_over(scontrol: Path) -> None:
+    rows = {"4": (0, "RUNNING"), "5": (2, "COMPLETING"), "6": (0, "CANCELLED"), "12": (1, "SUSPENDED")}
+    said = "".join(f"{job:<20}{count:<12}{state:<24}\n" for job, (count, state) in rows.items())
+    (scontrol / "squeue.says").write_text(said)
+    found = controller.Scontrol().on_node("cn1")
+    assert found == {4: (0, "RUNNING"), 5: (2, "COMPLETING"), 12: (1, "SUSPENDED")}
+    assert "--nodelist=cn1" in (scontrol / "asked").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("slurm_load_jobs error: Unable to contact slurm controller", 1), ("Invalid node name cn1", 1), ("4 RUNNING", 0)],
+)
+def test_what_tells_nothing_of_the_jobs_of_a_node_is_a_fault(scontrol: Path, said: str, status: int) -> None:
+    answers(scontrol, said, status)
+    with pytest.raises(NodeFault, match=r"^jobs of cn1"):
+        controller.Scontrol().on_node("cn1")
 
 
 def test_the_name_of_a_job_does_not_speak_for_its_state(scontrol: Path) -> None:
