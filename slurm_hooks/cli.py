@@ -31,6 +31,16 @@ def parser() -> argparse.ArgumentParser:
     )
     epilog.add_argument("job", type=int, nargs="?", help="a job id; without it the environment that slurmd sets")
     epilog.add_argument("--dry-run", action="store_true", help="print the operations, do nothing")
+    sweep = verb(
+        "sweep", "End what jobs that are over have left, where no Epilog has. Touches nothing of a live job.",
+        "slurm-hooks sweep --dry-run",
+    )  # fmt: skip
+    sweep.add_argument("--dry-run", action="store_true", help="print what is over, why, and the operations; do nothing")
+    sweep.add_argument("--json", action="store_true", help="for programs, with what is left alone and why")
+    sweep.add_argument(
+        "--older-than", type=float, default=300, metavar="SECONDS",
+        help="leave younger records alone (300); slurmstepd and slurmctld are asked in any case",
+    )  # fmt: skip
     verb("broker", "Serve the Docker API to jobs (a systemd unit runs it).", "slurm-hooks broker")
     report = verb(
         "report", "What happened in a job, in order; or what holds the node.",
@@ -95,6 +105,10 @@ def run(wish: argparse.Namespace) -> int:
             return task_prolog.main()
         case "epilog":
             return _epilog(wish.job, dry_run=wish.dry_run)
+        case "sweep":
+            from slurm_hooks import sweep
+
+            return sweep.main(older_than=wish.older_than, dry_run=wish.dry_run, as_json=wish.json)
         case "broker":
             from slurm_hooks.broker import server
 

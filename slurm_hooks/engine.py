@@ -16,7 +16,7 @@ import requests
 
 from slurm_hooks.errors import NodeFault
 
-LABEL_JOB = "slurm-hooks.job"
+LABEL_JOB, LABEL_NONCE = "slurm-hooks.job", "slurm-hooks.nonce"
 REQUEST_SECONDS = 10
 PING_SECONDS = 3  # /_ping takes none of dockerd's locks
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
@@ -43,21 +43,33 @@ class Engine:
 
     def containers(self, key: str) -> list[dict[str, Any]]:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
+        return self._listed(f"{LABEL_JOB}={key}")
+
+    def labelled(self) -> list[dict[str, Any]]:
+        """Every job's containers in any state."""
+        return self._listed(LABEL_JOB)
+
+    def _listed(self, label: str) -> list[dict[str, Any]]:
         if self._silent:
             raise self._fault(self._silent)
+        filters = {"label": label}
         try:
-            return self._containers(key)
+            found: list[dict[str, Any]] = self.api.containers(all=True, filters=filters)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             if not isinstance(error, requests.Timeout) or self._hung():
                 raise self._fault(error) from None
+            try:
+                found = self.api.containers(all=True, filters=filters)
+            except (docker.errors.DockerException, requests.RequestException, OSError) as again:
+                raise self._fault(again) from None
+        return found
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """GET /containers/{id}/json."""
         try:
-            return self._containers(key)
+            found: dict[str, Any] = self.api.inspect_container(container)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._fault(error) from None
-
-    def _containers(self, key: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.api.containers(all=True, filters={"label": f"{LABEL_JOB}={key}"})
-        return found
 
     def _hung(self) -> bool:
         try:

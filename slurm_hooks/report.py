@@ -44,6 +44,8 @@ def node(*, as_json: bool) -> int:
         for event in left[job.id]:
             print(f"  {line(event)}")
         print(f"  next: slurm-hooks epilog {job.id}")
+    if swept := [event for event in events.read(job=0) if event["event"] == "swept"]:
+        print(f"last sweep: {line(swept[-1])}")
     if not held:
         print(f"no job that is over holds this node; {len(found)} open")
     return int(bool(held))

@@ -123,6 +123,7 @@ class Epilog(Struct, frozen=True, forbid_unknown_fields=True):
     escapes: Literal["end", "drain", "report"] = "end"  # processes outside of its cgroup, its own without doubt
     doubts: Literal["report", "drain"] = "report"  # what is likely its own
     ipc: Literal["report", "remove"] = "report"  # System V objects, shared memory and queues of its user
+    sweep: Literal["drain", "report"] = "drain"  # what the sweep cannot end
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

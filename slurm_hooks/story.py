@@ -314,6 +314,11 @@ def _known(event: Event) -> str:
             return str(event["why"])
         case "epilog":
             return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
+        case "sweep":
+            return f"no Epilog has ended it: {event['why']}"
+        case "swept":
+            fault = f", then broken off: {event['why']}" if event["why"] else ""
+            return f"{event['jobs']} jobs ended, {event['left']} not clean{fault}"
         case "left":
             return f"{event['kind']}: {event['what']} ({event['evidence']})"
         case "ended" | "beside":

@@ -197,7 +197,8 @@ def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation
     # By the broker's notes and by the kernel: a note may be damaged, and what runs has a cgroup.
     ids = {*escapes.container_ids(job, run), *(path.rpartition("/")[2] for path in own)}
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
-    operations.append(EndProcesses(targets))
+    if targets:
+        operations.append(EndProcesses(targets))
     operations.append(RemoveContainers(job.key, len(ids)))
     operations.append(EndTasks(tuple(sorted(ids))))
     operations.append(Unstage(job.key))

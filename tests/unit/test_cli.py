@@ -13,7 +13,9 @@ from slurm_hooks import __version__, cli, events
 from tests.unit.test_config import as_root
 
 
-@pytest.mark.parametrize("verb", ["prolog", "task-prolog", "epilog", "broker", "report", "metrics", "check", "config"])
+@pytest.mark.parametrize(
+    "verb", ["prolog", "task-prolog", "epilog", "sweep", "broker", "report", "metrics", "check", "config"]
+)
 def test_each_verb_explains_itself_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         cli.main([verb, "--help"])
