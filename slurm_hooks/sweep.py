@@ -28,6 +28,7 @@ from slurm_hooks import cgroups, config, controller, engine, epilog, events, job
 from slurm_hooks.broker import notes
 from slurm_hooks.errors import HooksError, NodeFault, one_line
 
+UNKNOWN = "?"  # the user of a run that a person has to look at
 KEY = re.compile(r"([0-9]{1,10})-([0-9]{1,10})-([0-9a-f]{8})")
 # Where Slurm has its jobs: below its scope (v2), or below uid_ in each hierarchy (v1). See cgroups/slurm.py.
 JOBS_CGROUP = re.compile(r"((?:/[^/]+)*/[^/]*slurmstepd\.scope)/(?!system$)[^/]+|(/slurm[^/]*)/uid_[0-9]+/job_[0-9]+")
@@ -64,7 +65,7 @@ def main(*, older_than: float, dry_run: bool, as_json: bool) -> int:
     try:
         for one in sweep(older_than, dry_run=dry_run):
             found.append(one)
-            if not as_json and (dry_run or one.action != "kept"):
+            if not as_json and (dry_run or one.action != "kept" or one.user == UNKNOWN):
                 print(one)
     except NodeFault as error:
         fault = str(error)
@@ -85,6 +86,12 @@ def main(*, older_than: float, dry_run: bool, as_json: bool) -> int:
 def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
     """Each run that has a record or a container here, oldest first. Raises NodeFault where Slurm cannot be asked."""
     slurm = controller.connect()
+    recorded = jobs.keys()
+    for key in recorded:
+        try:
+            jobs.load(key)
+        except NodeFault as error:
+            yield _unknown(key, str(error))
     for job in sorted(jobs.everyone(), key=lambda job: job.opened):
         why = may_live(job, older_than) or slurm_has(job, slurm)
         yield _kept(job, why) if why else _over(job, dry_run=dry_run)
@@ -92,7 +99,7 @@ def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
         try:
             job = described(key, containers)
         except ValueError as error:
-            yield Found(key, int(key.split("-")[0]), "?", "kept", f"of {len(containers)} containers: {error}")
+            yield _unknown(key, f"of {len(containers)} containers: {error}")
             continue
         why = "younger" if time.time() - max(c["Created"] for c in containers) < older_than else ""
         if not why and slurm.is_alive(job.id):
@@ -103,6 +110,11 @@ def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
         if not dry_run:
             adopt(job, containers)
         yield _over(job, dry_run=dry_run, of=f"{len(containers)} containers without a record, ")
+
+
+def _unknown(key: str, why: str) -> Found:
+    named = KEY.fullmatch(key)
+    return Found(key, int(named[1]) if named else 0, UNKNOWN, "kept", why)
 
 
 def _kept(job: jobs.Job, why: str) -> Found:

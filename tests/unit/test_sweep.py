@@ -149,6 +149,17 @@ def test_a_run_of_another_boot_is_over_when_slurm_has_seen_it(run: Path, settled
     assert swept() == {"0": "swept"}
 
 
+def test_a_damaged_record_is_told_and_hides_no_other(
+    run: Path, settled: list[str], slurm: Connect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slurm({})
+    damaged, job = opened(1), opened()
+    (run / "jobs" / damaged.key / "job").write_text("{")
+    assert sweep.main(older_than=300, dry_run=False, as_json=False) == 0
+    assert f"jobs/{damaged.key}/job: the job's record cannot be read" in capsys.readouterr().out
+    assert settled == [job.key] and jobs.keys() == [damaged.key]
+
+
 def test_an_epilog_at_work_is_not_disturbed(run: Path, settled: list[str], slurm: Connect) -> None:
     slurm({})
     job = opened(state=jobs.CLOSING)
