@@ -102,6 +102,7 @@ def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
             yield _unknown(key, f"of {len(containers)} containers: {error}")
             continue
         why = "younger" if time.time() - max(c["Created"] for c in containers) < older_than else ""
+        why = why or stepd_of(job)
         if not why and slurm.is_alive(job.id):
             why = "slurmctld has the job, and no record tells its runs apart"
         if why:
@@ -141,8 +142,8 @@ def may_live(job: jobs.Job, older_than: float) -> str:
     """What this node says for a run; "" where nothing does."""
     if time.time() - max(job.opened, job.closed) < older_than:
         return "younger"
-    if job.boot == linux.boot_id() and jobs.holds_cgroup(job) and (pid := stepd(job)):
-        return f"slurmstepd is there, pid {pid}"
+    if why := stepd_of(job):
+        return why
     if job.state == jobs.CLOSING:
         try:
             with linux.Locked(jobs.directory(job.key)) as lock:
@@ -152,15 +153,20 @@ def may_live(job: jobs.Job, older_than: float) -> str:
     return ""
 
 
-def stepd(job: jobs.Job) -> int:
-    """The pid of a slurmstepd in the job's cgroup; 0: there is none. Its name alone a user's process may have too."""
+def stepd_of(job: jobs.Job) -> str:
+    """That a slurmstepd is in the job's cgroup; "": none is, or the cgroup is a later run's.
+
+    A user's process may have that name, too; it is not root's.
+    """
+    if not jobs.holds_cgroup(job):
+        return ""
     for pid in cgroups.of(job.version).processes(job.cgroup):
         try:
             if linux.read(f"/proc/{pid}/comm") == "slurmstepd\n" and os.stat(f"/proc/{pid}").st_uid == 0:
-                return pid
+                return f"slurmstepd is there, pid {pid}"
         except OSError:
             continue  # gone
-    return 0
+    return ""
 
 
 def slurm_has(job: jobs.Job, slurm: controller.Controller) -> str:

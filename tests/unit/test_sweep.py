@@ -197,7 +197,7 @@ def test_slurmstepd_is_told_by_its_name_and_owner(
 
     monkeypatch.setattr(cgroups, "of", lambda version: Pids("/nowhere"))
     try:
-        assert sweep.stepd(job_of()) == (child if found else 0)
+        assert sweep.stepd_of(job_of()) == (f"slurmstepd is there, pid {child}" if found else "")
         assert bool(sweep.may_live(opened(), 0)) is found
     finally:
         os.kill(child, 9)
