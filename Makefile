@@ -74,8 +74,10 @@ abuse: $(VENV)  ## a job's loads on the broker, and another job's docker run bes
 	@$(PYTHON) -m tests.abuse --lab $(or $(LAB),compose)
 
 .PHONY: faults
-faults: $(VENV)  ## SIGKILL of broker, dockerd, slurmd at every step (LAB=uml)
+faults: $(VENV)  ## faults at every step of a job: the suite, then ROUNDS=200 of SEED=1, an audit after each (LAB=uml)
 	$(PYTEST) tests/faults --lab $(or $(LAB),compose)
+	$(PYTHON) -m tests.campaign --lab $(or $(LAB),compose) --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),120)
+	$(PYTHON) -m tests.campaign --lab $(or $(LAB),compose) --table
 
 .PHONY: fuzz
 fuzz: $(VENV)  ## what reads a client's bytes, guided by coverage (RUNS=2500000 for each of four targets)

@@ -7,13 +7,14 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tests.campaign import plan, results
 from tests.campaign.verdict import violations
 from tests.labs import lab_named
-from tests.labs.base import Lab
+from tests.labs.base import Done, Lab
 
 ROUND_SECONDS = 400.0  # the most that one takes, with what must be brought to its end
 MANY = {"compose": 10, "uml": 4}  # containers of the shape `many`
@@ -52,7 +53,16 @@ def _arguments() -> argparse.Namespace:
 def campaign(asked: argparse.Namespace, path: Path) -> list[str]:
     """Run it; all violations."""
     lab = lab_named(asked.lab)
+    with suppress(Exception):  # a campaign that was broken off has left its jobs, and a lab is up once it is idle
+        on_node(lab, "innocents", "")
     lab.up()
+    try:
+        return _played_all(lab, asked, path)
+    finally:
+        on_node(lab, "innocents", "")
+
+
+def _played_all(lab: Lab, asked: argparse.Namespace, path: Path) -> list[str]:
     deadline = time.monotonic() + asked.minutes * 60
     before = results.done(results.read(path), asked.seed)
     faults, steps = (set(filter(None, names.split(","))) for names in (asked.fault, asked.step))
@@ -75,12 +85,7 @@ def campaign(asked: argparse.Namespace, path: Path) -> list[str]:
 def played(lab: Lab, round_: plan.Round, many: int) -> dict[str, Any]:
     """A round on the lab's first node: what was planned, seen and judged."""
     began = time.monotonic()
-    done = lab.sh(
-        lab.nodes[0],
-        "cd /src && exec /usr/bin/python3 -B -m tests.campaign.node",
-        stdin=json.dumps(round_.as_json() | {"many": many}),
-        timeout=ROUND_SECONDS,
-    )
+    done = on_node(lab, "node", json.dumps(round_.as_json() | {"many": many}))
     try:
         seen: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     except (IndexError, ValueError):
@@ -92,6 +97,12 @@ def played(lab: Lab, round_: plan.Round, many: int) -> dict[str, Any]:
         for job in seen["jobs"].values():
             job.pop("output", None)
     return round_.as_json() | seen | {"violations": found, "seconds": round(time.monotonic() - began, 1)}
+
+
+def on_node(lab: Lab, module: str, stdin: str) -> Done:
+    """Run a module of ours there, as root."""
+    script = f"cd /src && exec /usr/bin/python3 -B -m tests.campaign.{module}"
+    return lab.sh(lab.nodes[0], script, stdin=stdin, timeout=ROUND_SECONDS)
 
 
 def line_of(row: dict[str, Any]) -> str:

@@ -68,15 +68,21 @@ def stand() -> Innocents:
     return _made()
 
 
-def _made() -> Innocents:
-    world.run("scancel", "--user=ann")
-    world.run("scancel", "--user=bob")
+def dismiss() -> None:
+    """The node idle again, and nobody on it. Raises Campaign."""
+    world.healthy()
+    for user in ("ann", "bob"):
+        world.run("scancel", f"--user={user}")
     world.must_until(lambda: not world.run("squeue", "--noheader").stdout.strip(), "the end of older jobs", 90)
     left = world.run(*DOCKER, "ps", "-aq").stdout.split()
     if left:
         world.run(*DOCKER, "rm", "-f", *left)
     if world.drained():
         mend()
+
+
+def _made() -> Innocents:
+    dismiss()
     job = world.Job("bob", "campaign-neighbour", SCRIPT).submit("--mem=100", "--ntasks=1")
     world.must_until(lambda: job.told("up"), "the neighbour")
     made = Innocents(job=job.id, container=job.containers().pop())
@@ -129,3 +135,7 @@ class Daemon:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+if __name__ == "__main__":
+    dismiss()

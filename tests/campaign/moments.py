@@ -19,7 +19,7 @@ from tests.campaign import world
 from tests.campaign.faults import Fault
 from tests.campaign.world import Job
 
-SPANS = {"prolog": 0.3, "create": 0.3, "start": 1.2, "exec": 0.3, "running": 0.5, "epilog": 1.5}  # seconds, at most
+SPANS = {"prolog": 0.12, "create": 0.3, "start": 1.2, "exec": 0.3, "running": 0.5, "epilog": 1.5}  # seconds, at most
 HOOKS = {"prolog": r"/prolog\.d/50-slurm-hooks", "epilog": r"/epilog\.d/50-slurm-hooks"}
 WITHIN = 30.0  # seconds for the moment to come
 TRIES = 40

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import random
 import sys
@@ -28,20 +29,26 @@ class Conductor:
         self.seen: dict[str, Any] = {"evidence": "", "victim": "", "drained": "", "left": [], "harmed": [], "jobs": {}}
         self.jobs: dict[str, world.Job] = {}
         self.began = self.ended = 0.0  # of the fault, seconds since 1970 as the events have them
+        self.since = time.monotonic()
 
     def conduct(self) -> dict[str, Any]:
         """All of it. Raises Campaign."""
         world.healthy()
+        world.must_until(world.responds, "the node's answer to slurmctld", 90)
         self.innocents = innocents.stand()
         if world.drained():
             innocents.mend()
+        self._took("ready")
         daemon = innocents.Daemon(self.round.daemon) if self.round.daemon else None
         fault = faults.fault_of(self.round, self.draw)
         try:
             self._jobs_to_their_end(fault)
+            self._took("end")
             self._audit(daemon)
+            self._took("audit")
             if self.seen["drained"]:
                 self._recover()
+                self._took("recovery")
         finally:
             fault.end()
             if daemon:
@@ -50,6 +57,12 @@ class Conductor:
                 world.run("scancel", str(job.id))
                 job.leave()
         return self.seen
+
+    def _took(self, what: str) -> None:
+        """Seconds since the last such word, for who wants rounds to be short."""
+        now = time.monotonic()
+        self.seen.setdefault("took", {})[what] = round(now - self.since, 1)
+        self.since = now
 
     def _jobs_to_their_end(self, fault: faults.Fault) -> None:
         fault.ready()
@@ -65,6 +78,7 @@ class Conductor:
             self._until_told("main", "up")
             self.seen["containers"] = len(main.containers())
             moment = moments.moment_of(step, main)
+        self._took("up")
         if step == "epilog":
             self._end_jobs()
         at = time.time()
@@ -74,8 +88,10 @@ class Conductor:
             self._lasts(main)
         fault.end()
         self.ended = time.time()
+        self._took("fault")
         if step != "epilog":
             self._go_on()
+            self._took("goes on")
             self._end_jobs()
         for name in self.jobs:
             self._until_gone(name)
@@ -204,6 +220,8 @@ def main() -> int:
     asked = json.load(sys.stdin)
     many = asked.pop("many")
     conductor = Conductor(plan.Round(**asked), many)
+    alone = open("/run/lab-campaign.lock", "w")  # a round whose driver was ended still comes to its own end
+    fcntl.flock(alone, fcntl.LOCK_EX)
     try:
         conductor.conduct()
     except world.Campaign as error:

@@ -248,6 +248,11 @@ def drained() -> str:
     return (reason[1] if reason else "?") if state and ("DRAIN" in state[1] or "DOWN" in state[1]) else ""
 
 
+def responds() -> bool:
+    """Has slurmctld heard of the node lately? Without that it starts nothing there (idle*)."""
+    return "*" not in must("sinfo", "--noheader", f"--nodes={node_name()}", "--format=%T")
+
+
 def resume() -> None:
     """As an operator does. Raises Campaign."""
     must("scontrol", "update", f"nodename={node_name()}", "state=resume")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults at every step, by `make faults`; not part of `make test` yet."""
+"""Faults at every step; the campaign of `make faults` is tests/campaign."""
