@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN, CLOSING, GONE = "open", "closing", "gone"
+CLOCK_SECONDS = 0.5  # more than two readings of two clocks differ by, on a busy node
 TOMBSTONE_SECONDS = 86_400  # a verdict is kept for a day
 
 
@@ -34,8 +35,8 @@ class Job:
     """A job as the Prolog registered it. `cgroup` is relative to the mount point."""
 
     __slots__ = (
-        "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "start", "state", "opened", "closed",
-        "version", "root", "cgroup", "figure", "pids", "effective", "verdict",
+        "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "start", "state", "opened", "uptime",
+        "closed", "version", "root", "cgroup", "figure", "pids", "effective", "verdict",
     )  # fmt: skip
 
     id: int
@@ -49,6 +50,7 @@ class Job:
     start: int  # of this run, as slurmctld says, seconds since 1970; 0 before Slurm 23.02, which does not
     state: str
     opened: float  # seconds since 1970
+    uptime: float  # the same in seconds since the boot: what a step of the wall clock does not move
     closed: float
     version: int  # of the cgroup hierarchy
     root: str  # Slurm's own cgroup above the job's
@@ -59,6 +61,8 @@ class Job:
     verdict: str  # "" until the Epilog gave one; "clean", or the reason why not
 
     def __init__(self, **values: Any) -> None:
+        if "uptime" not in values:  # of an older version, at an upgrade with jobs running
+            values["uptime"] = values["opened"] - (time.time() - linux.uptime())
         for name in self.__slots__:
             setattr(self, name, values[name])
 
@@ -69,6 +73,11 @@ class Job:
 
     def to_json(self) -> str:
         return quickjson.dumps({name: getattr(self, name) for name in self.__slots__})
+
+
+def clock_moved(job: Job) -> bool:
+    """Was the wall clock set since the job was opened? Then what bears a time of it is no older or younger for sure."""
+    return abs((time.time() - linux.uptime()) - (job.opened - job.uptime)) > CLOCK_SECONDS
 
 
 def key(job: int, restart: int, boot: str) -> str:
@@ -109,6 +118,7 @@ def from_environment(environ: Mapping[str, str], version: int, root: str, cgroup
         start=whole_number(environ, "SLURM_JOB_START_TIME", "0"),
         state=OPEN,
         opened=time.time(),
+        uptime=linux.uptime(),
         closed=0.0,
         version=version,
         root=root,

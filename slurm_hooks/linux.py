@@ -241,6 +241,11 @@ def boot_id() -> str:
     return read("/proc/sys/kernel/random/boot_id").strip()
 
 
+def uptime() -> float:
+    """Seconds since the boot, as /proc/<pid>/stat counts starts; setting the wall clock does not move it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 # -- mounts ----------------------------------------------------------------------------------------
 
 

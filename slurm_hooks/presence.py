@@ -9,7 +9,6 @@ judged by `escapes`.
 from __future__ import annotations
 
 import os
-import time
 
 from slurm_hooks import cgroups, jobs, linux
 
@@ -146,12 +145,11 @@ def strays(job: jobs.Job) -> Iterator[int]:
 
 
 def began(stat: str) -> float:
-    """When a process began, in seconds since 1970 (to a clock tick), by its /proc/<pid>/stat.
+    """When a process began, in seconds since the boot (to a clock tick), by its /proc/<pid>/stat.
 
     The name in it may hold anything; the last `)` ends it.
     """
-    ticks = int(stat.rpartition(")")[2].split()[19])
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / TICKS)
+    return int(stat.rpartition(")")[2].split()[19]) / TICKS
 
 
 def owned(directory: str, uid: int, since: float) -> list[str]:

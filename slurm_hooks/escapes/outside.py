@@ -30,7 +30,7 @@ class Stray:
     pid: int
     name: str
     state: str  # one letter, proc_pid_stat(5)
-    start: float  # seconds since 1970
+    start: float  # seconds since the boot
     uid: int
     place: str  # its cgroup of systemd's: v2, or v1's name=systemd
     loginuid: int | None  # None: a kernel without audit
@@ -50,7 +50,7 @@ class World:
 
 def judged(stray: Stray, job: jobs.Job, world: World) -> tuple[str, str]:
     """(weight, evidence) where the process is the job's for sure or likely; ("", why not) where it is not. Pure."""
-    if stray.uid != job.uid or stray.start < job.opened:
+    if stray.uid != job.uid or stray.start < job.uptime:
         return "", "not the user's, or older than the job"
     if stray.loginuid not in (None, UNSET, job.uid):
         return "", f"begun in a login of uid {stray.loginuid}"
@@ -68,7 +68,7 @@ def judged(stray: Stray, job: jobs.Job, world: World) -> tuple[str, str]:
         if names and stray.loginuid == UNSET and manager is not None and manager.loginuid == job.uid:
             # A child of the manager has the manager's loginuid. What has none came from a daemon's descendant.
             return SURE, f"{since}; moved by the user's systemd manager to {stray.place}; its SLURM_JOB_ID"
-        if manager is not None and manager.start >= job.opened and not world.session and not world.lingers:
+        if manager is not None and manager.start >= job.uptime and not world.session and not world.lingers:
             return SURE, f"{since}; of a systemd manager that the job's time began and no session needs"
         return LIKELY, f"{since}; of the user's systemd manager, {stray.place}"
     if world.systemd and stray.place == "/":
@@ -166,6 +166,5 @@ def end(job: jobs.Job) -> list[Left]:
 
 def _is_same(stray: Stray) -> bool:
     now = seen(stray.pid)
-    return now is not None and (now.uid, now.place, now.loginuid) == (stray.uid, stray.place, stray.loginuid) and (
-        abs(now.start - stray.start) < 0.05  # both are read against the clock: ticks of 10 ms
-    )  # fmt: skip
+    mine = (stray.start, stray.uid, stray.place, stray.loginuid)
+    return now is not None and (now.start, now.uid, now.place, now.loginuid) == mine

@@ -21,8 +21,8 @@ IDS = {"shm": "shmid", "sem": "semid", "msg": "msqid"}
 
 
 def is_judged(job: jobs.Job) -> bool:
-    """A person's, and no other job of theirs may be the one whose it is."""
-    return presence.is_users(job.uid) and presence.is_sole(job)
+    """A person's, no other job of theirs may be the one whose it is, and its time can be compared with the job's."""
+    return presence.is_users(job.uid) and presence.is_sole(job) and not jobs.clock_moved(job)
 
 
 def ipc(job: jobs.Job) -> list[Left]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from slurm_hooks import jobs, linux, presence
-from slurm_hooks.escapes import outside
+from slurm_hooks.escapes import outside, things
 from slurm_hooks.escapes.left import LIKELY, SURE
 from slurm_hooks.escapes.outside import UNSET, Stray, World
 from tests.unit.test_jobs import ENVIRON, job_of
 
 JOB = job_of()
-START = JOB.opened
+START = JOB.uptime
 SLICE = "/user.slice/user-1001.slice"
 MANAGER = f"{SLICE}/user@1001.service"
 OLD = Stray(50, "systemd", "S", START - 100, 1001, f"{MANAGER}/init.scope", 1001, "")
@@ -192,6 +193,23 @@ def test_a_process_that_hides_its_memory_is_seen() -> None:
 
 
 @root
+@pytest.mark.parametrize("by", [-250.0, 250.0])
+def test_a_process_older_than_the_job_stays_older_whatever_becomes_of_the_clock(
+    someone: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, by: float
+) -> None:
+    wall = time.time
+    for at_the_prolog, at_the_epilog in ((by, 0.0), (0.0, by)):
+        time.sleep(0.02)  # a tick, in which starts are counted
+        monkeypatch.setattr(time, "time", lambda at_the_prolog=at_the_prolog: wall() + at_the_prolog)
+        job = job_of(SLURM_JOB_UID=str(UID))
+        monkeypatch.setattr(time, "time", lambda at_the_epilog=at_the_epilog: wall() + at_the_epilog)
+        stray = outside.seen(someone.pid)
+        assert stray is not None and stray.start < job.uptime
+        assert weight(replace(stray, place="/"), ALONE, job) == ""
+        assert jobs.clock_moved(job) and not things.is_judged(job)
+
+
+@root
 def test_a_stopped_process_of_the_users_does_not_hold_the_question_up(someone: subprocess.Popen[bytes]) -> None:
     os.kill(someone.pid, signal.SIGSTOP)
     assert presence.has_processes(UID)
@@ -202,7 +220,7 @@ def test_what_the_kernel_says_of_a_process(someone: subprocess.Popen[bytes]) -> 
     stray = outside.seen(someone.pid)
     assert stray is not None
     assert (stray.pid, stray.name, stray.uid, stray.job) == (someone.pid, "sleep", UID, "4711")
-    assert abs(stray.start - JOB.opened) < 3600 and presence.began(
+    assert abs(stray.start - linux.uptime()) < 60 and presence.began(
         linux.read(f"/proc/{someone.pid}/stat")
     ) == pytest.approx(stray.start, abs=0.1)
     someone.kill()

@@ -102,6 +102,17 @@ def test_a_record_is_what_was_written(run: Path) -> None:
     assert found is not None and found.to_json() == job.to_json()
 
 
+def test_a_record_of_an_older_version_is_read_too(run: Path) -> None:
+    job = job_of()
+    jobs.create(job)
+    path = run / "jobs" / job.key / "job"
+    values = json.loads(path.read_text())
+    del values["uptime"]
+    path.write_text(json.dumps(values))
+    found = jobs.load(job.key)
+    assert found is not None and found.uptime == pytest.approx(job.uptime, abs=0.1) and not jobs.clock_moved(found)
+
+
 def test_a_record_is_roots_alone(run: Path) -> None:
     jobs.create(job_of())
     for path in (run / "jobs").rglob("*"):
