@@ -17,7 +17,7 @@ from tests.labs import lab_named
 from tests.labs.base import Done, Lab
 
 ROUND_SECONDS = 400.0  # the most that one takes, with what must be brought to its end
-MANY = {"compose": 10, "uml": 4}  # containers of the shape `many`
+MANY = {"compose": 10, "uml": 3}  # containers of the shape `many`
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after these (default: 60)")
     parser.add_argument("--fault", default="", metavar="NAMES", help=f"only these: {','.join(plan.FAULTS)}")
     parser.add_argument("--step", default="", metavar="NAMES", help=f"only these: {','.join(plan.STEPS)}")
-    parser.add_argument("--many", type=int, default=0, help="containers of the shape `many` (default: 10; uml: 4)")
+    parser.add_argument("--many", type=int, default=0, help="containers of the shape `many` (default: 10; uml: 3)")
     parser.add_argument("--table", action="store_true", help="run nothing, print the sum of all seeds")
     return parser.parse_args()
 

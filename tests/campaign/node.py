@@ -32,6 +32,8 @@ class Conductor:
         self.jobs: dict[str, world.Job] = {}
         self.began = self.ended = 0.0  # of the fault, seconds since 1970 as the events have them
         self.since = time.monotonic()
+        # slurmctld waits for ever for the Prolog of a slurmd that was killed in it (24.11): the job stays CONFIGURING.
+        self.patience = 8.0 if (round_.fault, round_.step) == ("slurmd", "prolog") else GOES_ON_WITHIN
 
     def conduct(self) -> dict[str, Any]:
         """All of it. Raises Campaign."""
@@ -128,7 +130,7 @@ class Conductor:
                 self._until_up(job)
             job.go()
         for job in self.jobs.values():
-            deadline = time.monotonic() + GOES_ON_WITHIN
+            deadline = time.monotonic() + self.patience
             while not self._has_said(job, 1.0) and job.state() in BEFORE_ITS_END and time.monotonic() < deadline:
                 pass
 
@@ -138,7 +140,7 @@ class Conductor:
         return world.until(lambda: job.told("survived") or job.told("hopeless"), within)
 
     def _until_up(self, job: world.Job) -> None:
-        world.until(lambda: job.told("up") or job.state() not in BEFORE_ITS_END, GOES_ON_WITHIN, 0.4)
+        world.until(lambda: job.told("up") or job.state() not in BEFORE_ITS_END, self.patience, 0.4)
 
     def _end_jobs(self) -> None:
         for job in self.jobs.values():
