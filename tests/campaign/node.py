@@ -33,7 +33,9 @@ class Conductor:
         self.began = self.ended = 0.0  # of the fault, seconds since 1970 as the events have them
         self.since = time.monotonic()
         # slurmctld waits for ever for the Prolog of a slurmd that was killed in it (24.11): the job stays CONFIGURING.
-        self.patience = 8.0 if (round_.fault, round_.step) == ("slurmd", "prolog") else GOES_ON_WITHIN
+        # And it holds a job whose Prolog failed.
+        waits_in_vain = round_.step == "prolog" and round_.fault in ("slurmd", "hook")
+        self.patience = 8.0 if waits_in_vain else GOES_ON_WITHIN
 
     def conduct(self) -> dict[str, Any]:
         """All of it. Raises Campaign."""
@@ -146,7 +148,8 @@ class Conductor:
         for job in self.jobs.values():
             if self.round.step == "epilog":
                 job.go()
-            if self.round.ends == "scancel":
+            # Slurm does not see that a slurmstepd was killed: the job is RUNNING until somebody cancels it.
+            if self.round.ends == "scancel" or self.round.fault == "slurmstepd":
                 world.run("scancel", str(job.id), user=job.user)
 
     def _until_gone(self, name: str) -> None:
@@ -194,9 +197,11 @@ class Conductor:
         ]  # fmt: skip
 
     def _recover(self) -> None:
-        """The fault is over: what an operator does."""
+        """The fault is over: what an operator does for each job that `report --node` names."""
         again = {}
         for job in self.jobs.values():
+            if not list(Path(auditor.RECORDS).glob(f"{job.id}-*")):
+                continue
             done = world.run("slurm-hooks", "epilog", str(job.id), within=120)
             again[str(job.id)] = [done.returncode, (done.stdout + done.stderr)[-400:]]
         self.seen["again"] = again
