@@ -271,11 +271,16 @@ def tombstones(run: str = config.RUN) -> list[Job]:
         names = os.listdir(f"{run}/gone")
     except FileNotFoundError:
         return []
-    return [job for name in names if (job := buried(name, run)) is not None]
+    whole = (name for name in names if not name.endswith(linux.HALF))
+    return [job for name in whole if (job := buried(name, run)) is not None]
 
 
 def sweep(run: str = config.RUN) -> None:
-    """Forget the tombstones that are older than a day. Raises OSError."""
+    """Forget the tombstones older than a day, and what an Epilog that was killed wrote of one. Raises OSError."""
     for job in tombstones(run):
         if time.time() - job.closed > TOMBSTONE_SECONDS:
             os.unlink(f"{run}/gone/{job.key}")
+    for name in os.listdir(f"{run}/gone") if os.path.isdir(f"{run}/gone") else ():
+        path = f"{run}/gone/{name}"
+        if name.endswith(linux.HALF) and time.time() - os.stat(path).st_mtime > TOMBSTONE_SECONDS:
+            os.unlink(path)

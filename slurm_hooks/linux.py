@@ -322,9 +322,15 @@ def write(path: str, text: str) -> None:
         os.close(fd)
 
 
+HALF = ".new"
+
+
 def replace(path: str, text: str, mode: int = 0o600) -> None:
-    """Put a whole file in place at once: readers see the old text or the new one. Raises OSError."""
-    temporary = f"{path}.{os.getpid()}.new"
+    """Put a whole file in place at once: readers see the old text or the new one. Raises OSError.
+
+    Who is killed meanwhile leaves a file whose name ends with HALF: it is none, for whoever lists the directory.
+    """
+    temporary = f"{path}.{os.getpid()}{HALF}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         data = text.encode("utf-8", "surrogateescape")

@@ -90,6 +90,8 @@ def of(job: jobs.Job) -> list[Note]:
     found = []
     top = f"{jobs.directory(job.key)}/containers"
     for entry in os.scandir(top) if os.path.isdir(top) else ():
+        if entry.name.endswith(linux.HALF):
+            continue  # of a broker that was killed while it wrote: it would be a second note of the same container
         try:
             found.append(_read(entry))
         except (OSError, ValueError, TypeError):

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -240,6 +242,18 @@ def test_a_tombstone_is_kept_for_a_day(run: Path, age: float, kept: bool) -> Non
     jobs.bury(job)
     jobs.sweep()
     assert (jobs.load(job.key) is not None) is kept
+
+
+@pytest.mark.parametrize(("age", "kept"), [(jobs.TOMBSTONE_SECONDS + 60, False), (60, True)], ids=["old", "young"])
+def test_a_tombstone_that_a_killed_epilog_was_writing_is_none_and_is_swept(run: Path, age: float, kept: bool) -> None:  # noqa: FBT001
+    job = buried()
+    job.closed -= 2 * jobs.TOMBSTONE_SECONDS
+    half = run / "gone" / f"{job.key}.77{linux.HALF}"
+    half.write_text(job.to_json())
+    os.utime(half, (time.time() - age,) * 2)
+    assert [one.closed for one in jobs.tombstones()] != [job.closed] and len(jobs.tombstones()) == 1
+    jobs.sweep()
+    assert half.exists() is kept
 
 
 @pytest.mark.parametrize("state", [jobs.OPEN, jobs.CLOSING, jobs.GONE])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_a_note_is_amended_whole(job: jobs.Job) -> None:
 def test_notes_are_told_oldest_first_and_a_damaged_one_is_passed_over(job: jobs.Job, run: Path) -> None:
     (run / "jobs" / job.key / "containers" / "n0").write_text("{")
     assert [note.nonce for note in notes.of(job)] == ["n1", "n2", "n3"]
+
+
+def test_a_note_that_a_killed_broker_was_writing_is_no_second_container(
+    job: jobs.Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(os, "rename", kill)
+        dying.setattr(os, "unlink", kill)  # whoever is killed does not tidy up
+        notes.amend(job, notes.find(job, "one"), verified=False)
+    assert [note.nonce for note in notes.of(job)] == ["n1", "n2", "n3"]
+    notes.drop(job.key, "n1")
+    assert not notes.taken(job, "one")
 
 
 def test_a_note_is_roots_alone(job: jobs.Job, run: Path) -> None:
