@@ -19,6 +19,7 @@ from slurm_hooks.errors import NodeFault
 LABEL_JOB, LABEL_NONCE = "slurm-hooks.job", "slurm-hooks.nonce"
 REQUEST_SECONDS = 10
 PING_SECONDS = 3  # /_ping takes none of dockerd's locks
+FAULTS = (docker.errors.DockerException, requests.RequestException, OSError)  # of one that does not answer as it should
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
 
@@ -34,7 +35,7 @@ class Engine:
         self._silent = ""  # why nothing more is asked
         try:
             self.api = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=seconds)
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except FAULTS as error:
             raise self._fault(error) from None
         self.api.timeout = REQUEST_SECONDS
 
@@ -55,12 +56,12 @@ class Engine:
         filters = {"label": label}
         try:
             found: list[dict[str, Any]] = self.api.containers(all=True, filters=filters)
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except FAULTS as error:
             if not isinstance(error, requests.Timeout) or self._hung():
                 raise self._fault(error) from None
             try:
                 found = self.api.containers(all=True, filters=filters)
-            except (docker.errors.DockerException, requests.RequestException, OSError) as again:
+            except FAULTS as again:
                 raise self._fault(again) from None
         return found
 
@@ -68,13 +69,14 @@ class Engine:
         """GET /containers/{id}/json."""
         try:
             found: dict[str, Any] = self.api.inspect_container(container)
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except FAULTS as error:
             raise self._fault(error) from None
+        return found
 
     def _hung(self) -> bool:
         try:
             docker.APIClient(f"unix://{self.socket}", self.api.api_version, PING_SECONDS).ping()
-        except (docker.errors.DockerException, requests.RequestException, OSError):
+        except FAULTS:
             return True
         return False
 
@@ -93,7 +95,7 @@ class Engine:
         except docker.errors.APIError as error:
             if error.status_code != 409:  # 409: dockerd removes it by itself (--rm); the fresh look will tell
                 return f"{container[:12]}: {error.explanation or error}"
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except FAULTS as error:
             problem = f"{container[:12]}: {error}"
             if not isinstance(error, requests.Timeout) or self._hung():
                 self._silent = problem
@@ -104,6 +106,6 @@ class Engine:
         """GET /info."""
         try:
             found: dict[str, Any] = self.api.info()
-        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        except FAULTS as error:
             raise self._fault(error) from None
         return found
