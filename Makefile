@@ -32,6 +32,14 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	  install -D -m $$mode "$$file" "$$to"; done
 	install -d -m 750 $(DESTDIR)/var/log/slurm-hooks
 
+.PHONY: uninstall
+uninstall:  ## what install has put there, but for the site's configuration and the log
+	cd etc && find . -type f ! -path './slurm-hooks/*' -printf '%P\n' | while read -r file; do \
+	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; \
+	    prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac; \
+	  rm -f "$$to"; done
+	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks
+
 .PHONY: $(VENV)
 $(VENV):
 	@tests/venv.sh $@

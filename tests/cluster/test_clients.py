@@ -57,9 +57,9 @@ def test_the_docker_commands_of_three_suites_work_alike(cluster: Cluster, node: 
     assert lines[at + 1 : -1] == SAID, done
 
 
-EVERY_VERSION = r"""
+VERSIONS = r"""
 set -- $(docker version --format '{{.Server.MinAPIVersion}} {{.Server.APIVersion}}'); echo "serves $1 $2"
-for minor in $(seq $((${1#1.} - 1)) $((${2#1.} + 1))); do
+for minor in $((${1#1.} - 1)) $(seq ${1#1.} 4 $((${2#1.} - 1))) ${2#1.} $((${2#1.} + 1)); do
     export DOCKER_API_VERSION=1.$minor
     { docker run --rm -v $HOME:/w --tmpfs /x --pids-limit 50 -e A=b img sh -c 'echo $A; exit 3'; echo $?
       docker run -d --name vv img sleep 60 >/dev/null; docker exec vv echo in; docker inspect -f '{{.Name}}' vv
@@ -70,14 +70,16 @@ done; rm said
 
 
 @pytest.mark.parametrize("version", CLIS)
-def test_each_version_of_the_api_works_with_each_docker_command(cluster: Cluster, node: str, version: str) -> None:
+def test_versions_of_the_api_from_the_oldest_to_the_newest_work_with_each_docker_command(
+    cluster: Cluster, node: str, version: str
+) -> None:
     if cluster.sh(node, f"command -v {CLIS[version]}").status != 0:
         pytest.skip(f"the tree has no docker {version}: its suite could not be reached when it was built")
     here = f"mkdir -p bin; ln -sf $(command -v {CLIS[version]}) bin/docker; export PATH=$PWD/bin:$PATH"
-    done = cluster.srun(f"{here}\n{EVERY_VERSION}\nrm -r bin", timeout=300)
+    done = cluster.srun(f"{here}\n{VERSIONS}\nrm -r bin", timeout=300)
     first, below, *served, above = [line for line in done.out.splitlines() if line.startswith(("serves ", "1."))]
     lowest, highest = (int(number.removeprefix("1.")) for number in first.split()[1:])
-    assert len(served) == highest - lowest + 1 > 10, done
+    assert len(served) >= 6, done
     assert [line.partition(" ")[2] for line in served] == ["b 3 in /vv vv vv"] * len(served), done
     assert f"client version 1.{lowest - 1} is too old. Minimum supported API version is 1.{lowest}" in below, done
     assert f"client version 1.{highest + 1} is too new. Maximum supported API version is 1.{highest}" in above, done
