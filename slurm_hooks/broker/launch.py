@@ -137,8 +137,9 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
         if status != 204:
             text = in_words(in_own_names(said, job), job)
             events.record(
-                "start-failed", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], why=text
-            )
+                "start-failed", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], why=text,
+                counts=cgroups.of(job.version).counts(job.cgroup),  # out of memory or of pids: runc just dies then
+            )  # fmt: skip
             return status, {"message": text}
         wrong = await _verified(up, asker, note)
         if wrong:
