@@ -44,14 +44,17 @@ def ended(environ: Mapping[str, str]) -> list[jobs.Job]:
     number = jobs.whole_number(environ, "SLURM_JOB_ID")
     restart = jobs.whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0")
     start = jobs.whole_number(environ, "SLURM_JOB_START_TIME", "0")
-    known = [recorded(name) or described(environ, name) for name in jobs.runs(number)]
-    if known:
-        return [job for job in known if job.restart <= restart and (not start or job.start <= start)]
-    for before in (restart, restart - 1):
-        job = jobs.buried(jobs.key(number, before, linux.boot_id()))
-        if job and job.start == start != 0:
-            print(f"slurm-hooks: job {number}: its Epilog was through before")
-            return []
+    records = {name: recorded(name) for name in jobs.runs(number)}
+    gone = [jobs.buried(jobs.key(number, before, linux.boot_id())) for before in (restart, restart - 1)]
+    # A damaged record tells no start; but where that of another run is the one that we are told, we are that one's.
+    told = [job.restart for job in (*records.values(), *gone) if job and job.start == start != 0]
+    if records:
+        known = [job or described(environ, name) for name, job in records.items()]
+        last = min(restart, *told) if told else restart
+        return [job for job in known if job.restart <= last and (not start or job.start <= start)]
+    if told:
+        print(f"slurm-hooks: job {number}: its Epilog was through before")
+        return []
     return [described(environ)]  # no Prolog ran
 
 
@@ -105,6 +108,7 @@ def closed(job: jobs.Job, *, late: bool = False) -> tuple[str, dict[str, int]]:
     with lock:
         now = recorded(job.key) or job
         if now.state == jobs.GONE:
+            written(now)  # whoever buried it was killed before the record was removed
             return "clean", {}
         if now.closed > asked:  # an Epilog beside us, for which we have waited, has done it all
             return now.verdict, {}

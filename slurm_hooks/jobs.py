@@ -247,7 +247,12 @@ def bury(job: Job, run: str = config.RUN) -> None:
         linux.replace(f"{run}/gone/{job.key}", job.to_json())
     except OSError:
         pass  # the run directory is full: what is left of the job matters more than a note of it
-    _remove(directory(job.key, run))
+    discard(job.key, run)
+
+
+def discard(of_key: str, run: str = config.RUN) -> None:
+    """Remove a record and all notes in it. Raises OSError."""
+    _remove(directory(of_key, run))
 
 
 def _remove(record: str) -> None:

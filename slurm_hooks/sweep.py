@@ -86,12 +86,7 @@ def main(*, older_than: float, dry_run: bool, as_json: bool) -> int:
 def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
     """Each run that has a record or a container here, oldest first. Raises NodeFault where Slurm cannot be asked."""
     slurm = controller.connect()
-    recorded = jobs.keys()
-    for key in recorded:
-        try:
-            jobs.load(key)
-        except NodeFault as error:
-            yield _unknown(key, str(error))
+    yield from unreadable(older_than, dry_run=dry_run)
     for job in sorted(jobs.everyone(), key=lambda job: job.opened):
         why = may_live(job, older_than) or slurm_has(job, slurm)
         yield _kept(job, why) if why else _over(job, dry_run=dry_run)
@@ -113,9 +108,27 @@ def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
         yield _over(job, dry_run=dry_run, of=f"{len(containers)} containers without a record, ")
 
 
-def _unknown(key: str, why: str) -> Found:
+def unreadable(older_than: float, *, dry_run: bool) -> Iterator[Found]:
+    """Records that tell of no run: one that is damaged is a person's to look at, half a one is removed.
+
+    Half a record is what a Prolog leaves that is killed before it has written `job`: no container begins in it.
+    """
+    recorded = jobs.keys()
+    for key in recorded:
+        try:
+            if jobs.load(key) is None and time.time() - os.stat(jobs.directory(key)).st_mtime >= older_than:
+                if not dry_run:
+                    jobs.discard(key)
+                yield _unknown(key, "half a record", "over" if dry_run else "swept")
+        except FileNotFoundError:
+            continue  # its Epilog is through
+        except NodeFault as error:
+            yield _unknown(key, str(error))
+
+
+def _unknown(key: str, why: str, action: str = "kept") -> Found:
     named = KEY.fullmatch(key)
-    return Found(key, int(named[1]) if named else 0, UNKNOWN, "kept", why)
+    return Found(key, int(named[1]) if named else 0, UNKNOWN, action, why, "clean" if action == "swept" else "")
 
 
 def _kept(job: jobs.Job, why: str) -> Found:

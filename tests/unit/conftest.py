@@ -17,6 +17,11 @@ from slurm_hooks.cgroups import slurm
 @pytest.fixture(autouse=True)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty run directory, which is every function's default now (defaults are bound at definition)."""
+    return moved_to(tmp_path, monkeypatch)
+
+
+def moved_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make `tmp_path` the place of the run directory (returned), the log and the configuration."""
     moved = {
         config.RUN: str(tmp_path / "run"),
         config.EVENTS: str(tmp_path / "events.jsonl"),

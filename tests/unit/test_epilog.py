@@ -75,6 +75,19 @@ def test_a_damaged_record_is_told_and_its_run_ended(run: Path, monkeypatch: pyte
     assert over(1, 100) == [0]
 
 
+@pytest.mark.parametrize("buried", [False, True])
+def test_the_epilog_of_an_earlier_run_does_not_end_one_whose_record_is_damaged(
+    run: Path, monkeypatch: pytest.MonkeyPatch, *, buried: bool
+) -> None:
+    monkeypatch.setattr(slurm, "place_of", lambda environ: slurm.Place(1, "/slurm", "/slurm/uid_1/job_1"))
+    first, second = opened(0, 100), opened(1, 200)
+    if buried:
+        jobs.bury(first)
+    (run / "jobs" / second.key / "job").write_text("{")
+    assert over(1, 100) == ([] if buried else [0])  # a requeued run's Epilog is told the next number
+    assert over(1, 200) == ([1] if buried else [0, 1])
+
+
 def launching(job: jobs.Job) -> linux.Locked:
     """The broker, between decision and verified start."""
     return linux.Locked(jobs.directory(job.key), shared=True)
@@ -109,6 +122,15 @@ def test_a_start_that_hangs_is_told(looks: list[str]) -> None:
     job = opened(0, 100)
     with launching(job):
         assert "a container start hangs" in epilog.closed(job)[0]
+
+
+def test_a_record_whose_burial_was_broken_off_is_removed(run: Path, looks: list[str]) -> None:
+    job = opened(0, 100)
+    job.verdict = "clean"
+    jobs.bury(job)
+    (run / "jobs" / job.key / "containers").mkdir(parents=True)  # `job` in it has gone, and the hook was killed
+    assert epilog.closed(job)[0] == "clean"
+    assert jobs.keys() == []
 
 
 def test_an_epilog_that_waited_gives_the_verdict_of_the_one_before(looks: list[str]) -> None:

@@ -160,6 +160,14 @@ def test_a_damaged_record_is_told_and_hides_no_other(
     assert settled == [job.key] and jobs.keys() == [damaged.key]
 
 
+def test_half_a_record_is_removed_when_it_is_old(run: Path, settled: list[str], slurm: Connect) -> None:
+    slurm({})
+    half = run / "jobs" / "4711-0-0badc0de"
+    (half / "containers").mkdir(parents=True)
+    assert swept() == {} and half.exists()  # a Prolog may be writing it
+    assert swept(older_than=0) == {"0": "swept"} and not half.exists()
+
+
 def test_an_epilog_at_work_is_not_disturbed(run: Path, settled: list[str], slurm: Connect) -> None:
     slurm({})
     job = opened(state=jobs.CLOSING)
