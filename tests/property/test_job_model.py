@@ -38,8 +38,9 @@ RUNS = 3  # of each job
 class Model(World, RuleBasedStateMachine):
     """All who act."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(slow=st.booleans())
+    def begin(self, *, slow: bool) -> None:
+        self.slow = slow
         self.move_in()
 
     def teardown(self) -> None:
@@ -170,6 +171,11 @@ class Model(World, RuleBasedStateMachine):
     def kill_broker(self) -> None:
         self.renew_broker()
 
+    @precondition(lambda self: self.slow and self.dockerd.queue)
+    @rule()
+    def dockerd_works(self) -> None:
+        self.dockerd.work(self.dockerd.queue.pop(0))
+
     @precondition(lambda self: self.dockerd.queue)
     @rule()
     def dockerd_restarts(self) -> None:
@@ -197,13 +203,15 @@ class Model(World, RuleBasedStateMachine):
         for one in self.dockerd.labelled():
             key, nonce = one["Labels"]["slurm-hooks.job"], one["Labels"]["slurm-hooks.nonce"]
             noted = Path(jobs.directory(key), "containers", nonce).exists()
-            never(not noted and key not in without, f"owner: nobody looks for {one['Id'][-4:]} of {key}")
+            # What is left of a burial that was broken off the sweep removes first: then there is no record.
+            buried = (job := jobs.load(key)) is not None and job.state == jobs.GONE
+            never(not noted and not buried and key not in without, f"owner: nobody looks for {one['Id'][-4:]} of {key}")
 
 
 TestModel = Model.TestCase
-# The same 80 ways each time, in some seconds; a longer search is another each time: EXAMPLES=5000.
+# The same 100 ways each time, in some seconds; a longer search is another each time: EXAMPLES=5000.
 TestModel.settings = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "80")),
+    max_examples=int(os.environ.get("EXAMPLES", "100")),
     derandomize="EXAMPLES" not in os.environ,
     stateful_step_count=40,
     deadline=None,
