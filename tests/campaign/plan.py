@@ -125,6 +125,6 @@ def drawn(seed: int, number: int, fault: str, step: str) -> Round:
         daemon=draw.choice(("", "unit", "root")),
         ends=draw.choice(("exit", "exit", "scancel")),
         down=round(draw.uniform(0.1, 2.0), 2),
-        long=fault in ("dockerd", "hang", "containerd") and step == "epilog" and draw.random() < 0.4,
+        long=fault in ("dockerd", "hang", "containerd", "full") and step == "epilog" and draw.random() < 0.4,
         draws=draw.getrandbits(32),
     )
