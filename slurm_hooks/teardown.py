@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 KILL_SECONDS = 8.0  # a process that is still there this long after SIGKILL waits in the kernel
 DOCKER_SECONDS = 10.0  # for dockerd to come (back), as after a restart, and to agree; hung, it costs all of them
+# More for a dockerd that answers: it waits 10 s itself for the end of a container that it kills, and on a busy node
+# says then that it did not come. Asked once more, it removes it.
+AGAIN_SECONDS = 5.0
 CONTAINERD_SECONDS = 6.0  # for containerd to take down what dockerd did not
 TERM_BIT = 1 << 14  # SIGTERM in the masks of proc_pid_status(5)
 
@@ -129,7 +132,7 @@ class RemoveContainers:
         return f"remove the containers labelled {self.key} ({self.noted} are known)"
 
     def do(self, node: Node) -> None:
-        deadline = time.monotonic() + DOCKER_SECONDS
+        deadline = time.monotonic() + DOCKER_SECONDS + AGAIN_SECONDS
         engine = node.docker()
         if engine is None:
             return
