@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,15 @@ def played(lab: Lab, round_: plan.Round, many: int) -> dict[str, Any]:
             seen.pop(name, None)
         for job in seen["jobs"].values():
             job.pop("output", None)
-    return round_.as_json() | seen | {"violations": found, "seconds": round(time.monotonic() - began, 1)}
+    facts = {"violations": found, "seconds": round(time.monotonic() - began, 1), "commit": commit()}
+    return round_.as_json() | seen | facts
+
+
+@cache
+def commit() -> str:
+    """Of what the rounds are played with; "" outside of git."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def on_node(lab: Lab, module: str, stdin: str) -> Done:

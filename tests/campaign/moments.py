@@ -2,8 +2,9 @@
 """When a job is at a step, and that it was at it when the fault came. Runs on the node, as root.
 
 Prolog, Epilog        the hook's process, stopped (SIGSTOP) where it is until the fault is there
-create, start, exec   the broker holds its flock on the job's record: it is at a launch, and the job's script does
+create, start         the broker holds its flock on the job's record: it is at a launch, and the job's script does
                       nothing but this one kind
+exec                  a `docker exec` of the job runs
 running               the script waits, its containers run
 """
 
@@ -105,6 +106,21 @@ class Launch(Moment):
         return ""
 
 
+class Exec(Moment):
+    """A client of the job's script waits; the broker lets go of the record before runc is through."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.known = world.pids()
+
+    def came(self, deadline: float) -> bool:
+        return world.until(lambda: bool(self.evidence()), max(0.0, deadline - time.monotonic()), 0.003)
+
+    def evidence(self) -> str:
+        clients = world.find(r"^docker exec n1 ", world.pids() - self.known)
+        return f"pid {clients[0]}, docker exec" if clients else ""
+
+
 class Running(Moment):
     """The job waits."""
 
@@ -119,7 +135,8 @@ def moment_of(step: str, job: Job) -> Moment:
     """Made before the step begins."""
     if step in HOOKS:
         return Hook(job, step)
-    return Running(job) if step == "running" else Launch(job)
+    kinds: dict[str, type[Moment]] = {"running": Running, "exec": Exec}
+    return kinds.get(step, Launch)(job)
 
 
 def struck(moment: Moment, step: str, fault: Fault, draw: random.Random) -> str:
