@@ -235,7 +235,8 @@ def headline(job: int, run: Run, clock: Clock) -> tuple[str, str]:
             OK,
             f"Clean {last}: nothing of the job is left, but the node was drained for it. {_containers_in_words(run)}",
         )
-    return OK, f"Clean: nothing of the job was left after {took:.2f} s of teardown. {_containers_in_words(run)}"
+    late = " It was ended by the sweep, as no Epilog had." if run.first("sweep") else ""
+    return OK, f"Clean: nothing of the job was left after {took:.2f} s of teardown.{late} {_containers_in_words(run)}"
 
 
 def _containers_in_words(run: Run) -> str:

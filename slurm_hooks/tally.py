@@ -28,7 +28,8 @@ LEFT = ("process", "container", "shim", "mount", "cgroup", "escape", "fuse", "ip
 BECAME = {"left": "held", "ended": "ended", "beside": "reported"}
 FAULTS = (
     "broker-bug", "broker-fault", "config-broken", "dockerd-lost", "drain-failed", "epilog-bug", "epilog-failed",
-    "keeper-bug", "keeper-fault", "prolog-failed", "record-damaged", "record-fault", "socket-fault", "upgrade-failed",
+    "keeper-bug", "keeper-fault", "prolog-failed", "record-damaged", "record-fault", "socket-fault", "sweep-fault",
+    "upgrade-failed",
 )  # fmt: skip
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 61.0, 120.0)  # 61: docs/operators.md, the bound
 
@@ -71,7 +72,8 @@ class Family:
 
 COUNTERS = (
     Family("jobs_begun_total", "Runs of jobs for which the Prolog opened a record."),
-    Family("jobs_ended_total", "Verdicts of Epilogs; one that is run again for a job counts again.",
+    Family("jobs_swept_total", "Runs that were over and that no Epilog had ended, ended by the sweep."),
+    Family("jobs_ended_total", "Verdicts of Epilogs and sweeps; one that is given again for a job counts again.",
            {"verdict": ("clean", "left")}),
     Family("teardown_seconds", "What Epilogs took.", kind="histogram"),
     Family("containers_created_total", "Containers that dockerd made for jobs."),
@@ -145,6 +147,10 @@ def add(counts: Counts, event: Mapping[str, Any]) -> None:
     match kind:
         case "prolog":
             count("jobs_begun_total")
+        case "sweep":
+            count("jobs_swept_total")
+        case "swept" if event.get("why"):  # broken off
+            count("faults_total", event="sweep-fault")
         case "epilog":
             count("jobs_ended_total", verdict="clean" if event.get("verdict") == "clean" else "left")
             _observe(counts, "teardown_seconds", max(story.number(event.get("seconds")), 0.0))

@@ -133,6 +133,8 @@ def test_the_picture_ends_with_the_first_epilog_not_with_one_by_hand() -> None:
     [
         ([PROLOG, CLEAN], "", story.OK,
          "Clean: nothing of the job was left after 0.50 s of teardown. It used no container."),
+        ([PROLOG, {"event": "sweep", "why": "x"}, CLEAN], "", story.OK,
+         "0.50 s of teardown. It was ended by the sweep, as no Epilog had. It used no container."),
         ([PROLOG], story.OPEN, story.GOING, "Running since 1000. It used no container."),
         ([PROLOG], story.CLOSING, story.BAD, "Over, and not torn down: its Epilog is at work, or was broken off."),
         ([PROLOG], "", story.BAD, "Its Epilog never came: the node, or slurmd, went down before it."),

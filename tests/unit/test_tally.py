@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from slurm_hooks import knobs, tally, teardown
 from slurm_hooks.broker import routes
 from slurm_hooks.escapes import Left
+from tests.unit.policy import ROOT
 from tests.unit.test_jobs import job_of
 from tests.unit.test_report import STORY
 
@@ -62,6 +64,8 @@ def added(*events: dict[str, Any]) -> dict[str, float]:
          'drains_total{reason="process"}'),
         ({"event": "keeper-bug"}, 'faults_total{event="keeper-bug"}'),
         ({"event": "orphan"}, "orphans_total"),
+        ({"event": "sweep", "why": "slurmctld says that it is over"}, "jobs_swept_total"),
+        ({"event": "swept", "jobs": 1, "left": 0, "why": "slurmctld is away"}, 'faults_total{event="sweep-fault"}'),
         ({"event": "broker-start"}, "broker_starts_total"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -157,6 +161,17 @@ def test_a_drain_has_the_class_of_what_was_left_first(left: Left, reason: str) -
 )
 def test_a_drain_of_another_kind(text: str, reason: str) -> None:
     assert tally.reason(text) == reason
+
+
+def test_a_sweep_that_went_well_is_no_fault() -> None:
+    assert added({"event": "swept", "jobs": 1, "left": 0, "why": ""}) == {}
+
+
+def test_every_fault_that_is_recorded_is_counted() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "slurm_hooks").rglob("*.py"))
+    recorded = set(re.findall(r'events\.record\(\s*"([a-z-]+)"', sources))
+    faults = {name for name in recorded if re.search("(bug|fault|broken|lost|failed|damaged)$", name)}
+    assert faults - {"start-failed"} == set(tally.FAULTS)  # which has a counter of its own
 
 
 def test_its_knobs_are_the_policys_and_its_words_are_rows() -> None:
