@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import cli, events, tally
+from slurm_hooks import cli, events
+from slurm_hooks.metrics import tally
 from tests.unit.policy import ROOT
 
 RULES = ROOT / "etc" / "prometheus" / "slurm-hooks.rules.yml"

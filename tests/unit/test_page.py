@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import cli, events, jobs, page, picture
-from slurm_hooks.page_style import STYLE
+from slurm_hooks import cli, events, jobs, page
+from slurm_hooks.page import picture
+from slurm_hooks.page.style import STYLE
 from tests.unit.test_jobs import job_of
 from tests.unit.test_report import STORY
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks import events
-from slurm_hooks.tail import Mark, Tail, lost
+from slurm_hooks.metrics.tail import Mark, Tail, lost
 
 
 class Reader:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import knobs, tally, teardown
+from slurm_hooks import knobs, teardown
 from slurm_hooks.broker import routes
 from slurm_hooks.escapes import Left
+from slurm_hooks.metrics import tally
 from tests.unit.policy import ROOT
 from tests.unit.test_jobs import job_of
 from tests.unit.test_report import STORY

@@ -12,9 +12,10 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
-from slurm_hooks import __version__, figures, picture, story
-from slurm_hooks.markup import Html, element, join
-from slurm_hooks.page_style import STYLE
+from slurm_hooks import __version__, figures, story
+from slurm_hooks.page import picture
+from slurm_hooks.page.markup import Html, element, join
+from slurm_hooks.page.style import STYLE
 from slurm_hooks.story import BAD, GOING, OK, Clock, Container, Event, Run
 
 MOST = 500  # containers, refusals and events that are shown one by one

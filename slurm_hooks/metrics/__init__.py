@@ -16,8 +16,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from slurm_hooks import __version__, config, jobs, linux, quickjson, tail, tally
+from slurm_hooks import __version__, config, jobs, linux, quickjson
 from slurm_hooks.errors import HooksError
+from slurm_hooks.metrics import tail, tally
 
 NAME = "metrics.json"
 WAIT_SECONDS = 20.0  # for a run beside us

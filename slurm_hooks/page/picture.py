@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slurm_hooks import story
-from slurm_hooks.markup import Html, element, join
+from slurm_hooks.page.markup import Html, element, join
 from slurm_hooks.story import Clock, Container, Event, Run, Span
 
 ROWS = 30  # containers that get a row of their own; more are packed into lanes
