@@ -64,10 +64,10 @@ test-unit: $(VENV)  ## what needs no cluster
 	$(PYTEST) tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not long"
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere"
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long

@@ -38,6 +38,9 @@ class Lab(Protocol):
     def down(self) -> None:
         """Stop it and leave nothing. Idempotent."""
 
+    def reboot(self) -> None:
+        """Let a node die with all that runs on it and boot again, its disk kept; idle or not. Raises LabMissing."""
+
     def sh(
         self,
         host: str,

@@ -68,6 +68,9 @@ class Compose:
         _script("clean.sh", "--cluster")
         self._env = None
 
+    def reboot(self) -> None:
+        raise LabMissing("compose: its nodes have the machine's boot")
+
     def sh(self, host: str, script: str, *, user: str = "root", timeout: float = 60, stdin: str = "") -> Done:
         # What takes too long must end on the host, not only here: timeout's status is 124.
         shell = ("timeout", "--kill-after=5", str(timeout), "sh", "-c", f"cd\n{script}")

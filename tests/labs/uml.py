@@ -96,17 +96,35 @@ class Uml:
         self.down()
         if reason := why_not():
             raise LabMissing(reason)
-        built = subprocess.run([HERE / "build.sh"], stdout=subprocess.PIPE, text=True)
-        if built.returncode:
-            raise LabMissing(f"its disk could not be built: build.sh ended with status {built.returncode}")
+        image = self._image()
         started = time.monotonic()
         say(f"booting; its console: {self.console}")
         self.run.mkdir(mode=0o700)
         self._made_of.write_text(made_of)
-        self._boot(built.stdout.strip())
+        self._boot(image)
         if reason := self._not_ready():
             raise NodeLost(f"not ready for jobs\n{reason}")
         say(f"ready after {time.monotonic() - started:.1f} s")
+
+    def reboot(self) -> None:
+        image = self._image()
+        if keeper := self._keeper():
+            # No unit is stopped. The disk has no journal, so what is not on it would be lost in another way each time.
+            with suppress(NodeLost):
+                self._ask("sync; poweroff --force", "root", 5, "")
+            self._end(keeper, grace=20)
+        for name in ("agent", "tty"):
+            (self.run / f"{name}.sock").unlink(missing_ok=True)
+        self._boot(image)
+        if reason := self._not_ready("/src/tests/labs/uml/ready.sh busy"):
+            raise NodeLost(f"not back\n{reason}")
+
+    @staticmethod
+    def _image() -> str:
+        built = subprocess.run([HERE / "build.sh"], stdout=subprocess.PIPE, text=True)
+        if built.returncode:
+            raise LabMissing(f"its disk could not be built: build.sh ended with status {built.returncode}")
+        return built.stdout.strip()
 
     def _boot(self, image: str) -> None:
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
@@ -127,9 +145,9 @@ class Uml:
                 raise NodeLost(f"its keeper did not start\n{self._tail()}")
             time.sleep(0.02)
 
-    def _not_ready(self) -> str:
+    def _not_ready(self, script: str = "/src/tests/labs/uml/ready.sh") -> str:
         try:
-            ready = self.sh(self.controller, "/src/tests/labs/uml/ready.sh", timeout=120)
+            ready = self.sh(self.controller, script, timeout=120)
         except NodeLost as error:
             return str(error)
         return ready.out + ready.err if ready.status else ""

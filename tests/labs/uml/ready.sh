@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# In the node: wait until it takes jobs, or say why it will not.
+# In the node: wait until it takes jobs, or say why it will not. `ready.sh busy`: it may have jobs, of before a reboot.
 set -eu
 
 units='lab-node munge containerd slurmctld slurmd'
@@ -17,6 +17,10 @@ for unit in $units; do
     broken=1
 done
 [ -z "${broken-}" ] || exit 1
+if [ "${1-}" = busy ]; then
+    until scontrol ping >/dev/null && scontrol show slurmd >/dev/null; do sleep 0.1; done
+    exit
+fi
 for _ in $(seq 200); do
     [ "$(sinfo --noheader --Format=StateLong | tr -d ' ' | sort -u)" = idle ] && exit
     sleep 0.1
