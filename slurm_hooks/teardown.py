@@ -127,24 +127,35 @@ class RemoveContainers:
 
     key: str
     noted: int
+    own: tuple[str, ...] = ()  # the cgroups of the containers, named after their ids
 
     def __str__(self) -> str:
         return f"remove the containers labelled {self.key} ({self.noted} are known)"
 
     def do(self, node: Node) -> None:
-        deadline = time.monotonic() + DOCKER_SECONDS + AGAIN_SECONDS
+        begun = time.monotonic()
         engine = node.docker()
         if engine is None:
             return
         try:
-            ids = [str(container["Id"]) for container in engine.containers(self.key)]
-            while ids and time.monotonic() < deadline:
-                engine.remove(ids)
-                before, ids = ids, [str(container["Id"]) for container in engine.containers(self.key)]
+            ids = {str(container["Id"]) for container in engine.containers(self.key)}
+            while ids:
+                # What the kernel does not let go dockerd cannot remove; it would only wait, too.
+                ready = ids - self._running(node)
+                if time.monotonic() - begun >= DOCKER_SECONDS + (AGAIN_SECONDS if ready else 0.0):
+                    break
+                if ready:
+                    engine.remove(sorted(ready))
+                else:
+                    time.sleep(0.2)
+                before, ids = ids, {str(container["Id"]) for container in engine.containers(self.key)}
                 if len(ids) < len(before):  # it works, slowly: a busy node is no broken one
-                    deadline = time.monotonic() + DOCKER_SECONDS
+                    begun = time.monotonic()
         except NodeFault as error:
             node.lost(error)
+
+    def _running(self, node: Node) -> set[str]:
+        return {path.rpartition("/")[2] for path in self.own if node.cgroup.processes(path)}
 
 
 @dataclass(frozen=True)
@@ -202,7 +213,7 @@ def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
     if targets:
         operations.append(EndProcesses(targets))
-    operations.append(RemoveContainers(job.key, len(ids)))
+    operations.append(RemoveContainers(job.key, len(ids), tuple(own)))
     operations.append(EndTasks(tuple(sorted(ids))))
     operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]

@@ -74,3 +74,21 @@ def test_a_dockerd_that_answers_late_is_asked_once_more(dockerd: Dockerd, monkey
     teardown.RemoveContainers("1-0-abc", 1).do(node)
     assert (dockerd.containers, dockerd.asked) == ((), 2)
     assert node.engine is not None
+
+
+class Kernel(V1):
+    """A hierarchy in which a container's processes do not end."""
+
+    def processes(self, path: str) -> list[int]:
+        return [4242]
+
+
+def test_what_the_kernel_does_not_let_go_dockerd_is_not_asked_for(
+    dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "DOCKER_SECONDS", 0.5)
+    node = teardown.Node(Kernel("/nowhere"), str(dockerd.server_address))
+    began = time.monotonic()
+    teardown.RemoveContainers("1-0-abc", 1, (f"/slurm/uid_1001/job_1/{CONTAINER}",)).do(node)
+    assert (dockerd.containers, dockerd.asked) == ((CONTAINER,), 0)
+    assert 0.5 <= time.monotonic() - began < teardown.AGAIN_SECONDS
