@@ -26,6 +26,20 @@ def lab(cluster: Cluster) -> Iterator[Cluster]:
     assert cluster.left_on(cluster.node) == []
 
 
+LOOK = "from tests.campaign.auditor import Innocent, look; print(*look(Innocent()), sep='\\n')"
+KINDS = {"cgroup", "container", "mount", "process", "record", "runtime", "stage", "state"}
+
+
+def test_the_auditor_is_not_blind(cluster: Cluster) -> None:
+    job = cluster.sbatch("docker run -d -v $HOME:/w img sleep 600; echo begun; sleep 600")
+    job.wait_for_output("begun")
+    seen = cluster.must(cluster.node, f'cd /src && /usr/bin/python3 -B -c "{LOOK}"').splitlines()
+    job.cancel()
+    assert job.wait()["verdict"] == "clean"
+    assert {line.split()[0] for line in seen} == KINDS, seen
+    assert cluster.must(cluster.node, f'cd /src && /usr/bin/python3 -B -c "{LOOK}"').split() == []
+
+
 def test_some_rounds_of_the_campaign(lab: Cluster) -> None:
     deadline = time.monotonic() + SECONDS
     rows = []
