@@ -19,6 +19,9 @@ EVENTS = "/var/log/slurm-hooks/events.jsonl"
 MEMORY = {"hog": "--mem=60"}
 GONE_WITHIN = 90.0  # seconds from the end of a job's script to the end of its Epilog
 GOES_ON_WITHIN = 60.0
+# Slurm does not see that a slurmstepd was killed, or a slurmd in a Prolog (24.11): the job is RUNNING until somebody
+# cancels it.
+NEVER_ENDED = {("slurmd", "prolog"), *(("slurmstepd", step) for step in plan.FAULTS["slurmstepd"])}
 BEFORE_ITS_END = ("PENDING", "CONFIGURING", "RUNNING")
 
 
@@ -148,8 +151,7 @@ class Conductor:
         for job in self.jobs.values():
             if self.round.step == "epilog":
                 job.go()
-            # Slurm does not see that a slurmstepd was killed: the job is RUNNING until somebody cancels it.
-            if self.round.ends == "scancel" or self.round.fault == "slurmstepd":
+            if self.round.ends == "scancel" or (self.round.fault, self.round.step) in NEVER_ENDED:
                 world.run("scancel", str(job.id), user=job.user)
 
     def _until_gone(self, name: str) -> None:
