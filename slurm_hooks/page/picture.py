@@ -195,7 +195,8 @@ def _refusals(run: Run, scale: Scale, y: float, hatch: str) -> Html | None:
 def _rows(run: Run, shown: list[Container], scale: Scale, y: float, hatch: str) -> tuple[Html, float]:
     drawn = []
     for one in shown:
-        image = one.image.partition("@")[0].rpartition("/")[2]
+        name = one.image.partition("@")[0]
+        image = name.rpartition("/")[2] or name
         time = f", {duration(one.seconds(run.until))}" if one.spans else ""
         drawn.append(_lane(y, one.name, image, story.outcome(one, run).partition(",")[0] + time))
         drawn += _spans(one, run, scale, y + 17, LANE, hatch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_page import Seen, made, story_of
@@ -17,6 +17,7 @@ facts = st.text() | st.integers() | st.floats() | st.none() | st.lists(st.text()
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(min_size=1), st.integers(min_value=0, max_value=5))
+@example("/", 0)  # an image's name of which nothing was left
 def test_no_text_becomes_markup(text: str, restart: int) -> None:
     mine = Seen(made(story_of(lambda value: f"{value}{text}" if isinstance(value, str) else value, restart)))
     plain = Seen(made(story_of(lambda value: f"{value}." if isinstance(value, str) else value, restart)))
