@@ -8,13 +8,13 @@ import os
 import time
 from typing import Any
 
-from slurm_hooks import events, jobs, story
+from slurm_hooks import events, jobs, words
 from slurm_hooks.errors import HooksError, one_line
 
 
 def main(job: int, *, as_json: bool = False, as_html: bool = False) -> int:
     """Print the report. Raises HooksError where nothing is known of the job."""
-    found = sorted(filter(story.is_event, events.read(job=job)), key=lambda event: float(event["time"]))
+    found = sorted(filter(words.is_event, events.read(job=job)), key=lambda event: float(event["time"]))
     if not found:
         raise HooksError(f"job {job}", "no event of it on this node", "Ask the node that ran it: scontrol show job.")
     if as_html:
@@ -62,7 +62,7 @@ def _left(job: jobs.Job) -> list[dict[str, Any]]:
 def line(event: dict[str, Any]) -> str:
     """An event as a person reads it."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-    return one_line(f"{clock}  {event['event']:<10} {story.words(event)}")
+    return one_line(f"{clock}  {event['event']:<10} {words.words(event)}")
 
 
 def _clock(seconds: float) -> str:

@@ -6,13 +6,12 @@ A container is told by its id. Its name may be used again by the next one, or be
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from slurm_hooks import figures
+from slurm_hooks import words
 
 Event = dict[str, Any]
 Clock = Callable[[float], str]  # seconds since 1970 → as the node's people read it
@@ -81,7 +80,7 @@ class Container:
         last.end = max(event["time"], last.begin)
         status = event.get("exit")
         last.exit = status if isinstance(status, int) else -1
-        last.own = whole_numbers(event.get("own"))
+        last.own = words.whole_numbers(event.get("own"))
         self.oom = self.oom or bool(last.own.get("oom"))
 
 
@@ -150,7 +149,7 @@ def _run(index: int, restart: int, record: str, of_run: list[Event], now: float)
     if epilog:  # later ones, by hand, may come hours after
         run.until = epilog["time"]
         for span in (span for one in run.containers for span in one.spans):
-            span.torn_down = span.end is None or span.end >= run.until - number(epilog.get("seconds"))
+            span.torn_down = span.end is None or span.end >= run.until - words.number(epilog.get("seconds"))
     else:
         run.until = max(now, of_run[-1]["time"]) if record else of_run[-1]["time"]
     return run
@@ -227,7 +226,7 @@ def headline(job: int, run: Run, clock: Clock) -> tuple[str, str]:
     verdict = str(epilogs[-1].get("verdict"))
     if verdict != "clean":
         return BAD, f"Not clean: {verdict.removeprefix('slurm-hooks: ')}"
-    took = number(epilogs[-1].get("seconds"))
+    took = words.number(epilogs[-1].get("seconds"))
     looks = len(epilogs)
     if any(epilog.get("verdict") != "clean" for epilog in epilogs):
         last = f"at {clock(epilogs[-1]['time'])}, at look {looks}"
@@ -256,97 +255,3 @@ def _containers_in_words(run: Run) -> str:
 def counted(events: Iterable[Event]) -> list[tuple[str, int]]:
     """What was refused, and how often, the most frequent first."""
     return Counter(str(event.get("why")) for event in events).most_common()
-
-
-def is_event(entry: Any) -> bool:
-    """Has a line of the log what every event has?"""
-    return isinstance(entry, dict) and isinstance(entry.get("event"), str) and number(entry.get("time")) > 0
-
-
-def number(value: Any) -> float:
-    """A figure of an event; 0.0 where it is none."""
-    try:
-        found = float(value) if isinstance(value, int | float) else 0.0
-    except OverflowError:
-        return 0.0
-    return found if math.isfinite(found) else 0.0
-
-
-def whole_numbers(value: Any) -> dict[str, int]:
-    """The figures of a container or a job, by their names; what is none is left out."""
-    found = value.items() if isinstance(value, dict) else ()
-    return {str(key): int(number(one)) for key, one in found if isinstance(one, int | float)}
-
-
-def words(event: Event) -> str:
-    """What an event says, by its kind; an unknown kind, or another release's, is shown with all its facts."""
-    try:
-        if said := _known(event):
-            return said
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
-        pass
-    facts = {key: value for key, value in event.items() if key not in ("time", "event", "job", "restart")}
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-
-def _known(event: Event) -> str:
-    match event["event"]:
-        case "prolog":
-            return (
-                f"job of {event['user']}: {event['cgroup']}, pids.max {event['pids']}, in force {event['effective']} "
-                f"({event['why']})"
-            )
-        case "create":
-            mounts = f", mounts {' '.join(event['mounts'])}" if event["mounts"] else ""
-            return f"container {event['container']} of {event['image']}, pids limit {event['pids']}{mounts}"
-        case "start":
-            return f"container {event['container']}: read back from the kernel: {event['read_back']}"
-        case "end":
-            how = f"exit {event['exit']}{_died(event['exit'])}{_own(event)}"
-            return f"container {event['container']}: {how}{_peaks(event)}"
-        case "exec":
-            return f"container {event['container']}: {event['command']}"
-        case "pull":
-            said = event["why"] or f"{event['unpacked'] / 1e6:.0f} MB unpacked"
-            return f"{event['image']}: {said} ({event['seconds']:.1f} s, {event['bytes'] / 1e6:.0f} MB to fetch)"
-        case "exec-start":
-            return f"container {event['container']}: its exec was read back from the kernel: {event['read_back']}"
-        case "refused":
-            return str(event["why"])
-        case "epilog":
-            return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
-        case "sweep":
-            return f"no Epilog has ended it: {event['why']}"
-        case "swept":
-            fault = f", then broken off: {event['why']}" if event["why"] else ""
-            return f"{event['jobs']} jobs ended, {event['left']} not clean{fault}"
-        case "left":
-            return f"{event['kind']}: {event['what']} ({event['evidence']})"
-        case "ended" | "beside":
-            return f"{event['kind']}: {event['what']} ({event.get('weight', 'sure')}: {event['evidence']})"
-    return ""
-
-
-def _died(status: int) -> str:
-    return f" (signal {status - 128})" if status > 128 else ""
-
-
-def _own(event: Event) -> str:
-    own = event.get("own") or {}
-    said = []
-    if own.get("oom"):
-        said.append("processes ended for want of memory")
-    if own.get("full"):
-        said.append("its pids limit was reached")
-    said += figures.used(own)
-    return f", {', '.join(said)}" if said else ""
-
-
-def _peaks(event: Event) -> str:
-    peaks = event.get("peaks") or {}
-    said = []
-    if "pids" in peaks:
-        said.append(f"{peaks['pids']} processes")
-    if "memory" in peaks:
-        said.append(f"{peaks['memory'] / 2**20:.0f} MiB")
-    return f"; the job's peak so far: {', '.join(said)}" if said else ""

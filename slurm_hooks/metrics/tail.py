@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from slurm_hooks import quickjson, story
+from slurm_hooks import quickjson, words
 
 HEAD = 64  # bytes that tell a file
 
@@ -96,7 +96,7 @@ class Tail:
             event: dict[str, Any] = quickjson.loads(line.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             event = {}
-        if story.is_event(event):
+        if words.is_event(event):
             return event
         self.damaged += bool(line.strip())
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from slurm_hooks import story
+from slurm_hooks import words
 
 PREFIX = "slurm_hooks_"
 OTHER = "other"
@@ -131,11 +131,11 @@ def nothing() -> Counts:
 
 def restored(saved: Mapping[str, Any]) -> Counts:
     """Counters as they were saved: of those that there are, and where they are figures."""
-    return {name: max(story.number(saved.get(name, value)), 0.0) for name, value in nothing().items()}
+    return {name: max(words.number(saved.get(name, value)), 0.0) for name, value in nothing().items()}
 
 
 def add(counts: Counts, event: Mapping[str, Any]) -> None:
-    """Count an event; story.is_event holds for it."""
+    """Count an event; words.is_event holds for it."""
 
     def count(name: str, by: float = 1, **labels: str) -> None:
         known = {
@@ -153,7 +153,7 @@ def add(counts: Counts, event: Mapping[str, Any]) -> None:
             count("faults_total", event="sweep-fault")
         case "epilog":
             count("jobs_ended_total", verdict="clean" if event.get("verdict") == "clean" else "left")
-            _observe(counts, "teardown_seconds", max(story.number(event.get("seconds")), 0.0))
+            _observe(counts, "teardown_seconds", max(words.number(event.get("seconds")), 0.0))
         case "create":
             count("containers_created_total")
         case "start":
@@ -166,7 +166,7 @@ def add(counts: Counts, event: Mapping[str, Any]) -> None:
             count("execs_total")
         case "pull":
             count("pulls_total", result="failed" if event.get("why") else "pulled")
-            count("pulled_bytes_total", max(story.number(event.get("bytes")), 0.0))
+            count("pulled_bytes_total", max(words.number(event.get("bytes")), 0.0))
         case "refused" if event.get("by") == "node":
             count("requests_failed_total")
         case "refused":
@@ -201,7 +201,7 @@ def reason(text: str) -> str:
 
 
 def _cause(event: Mapping[str, Any]) -> str:
-    own, status = story.whole_numbers(event.get("own")), story.number(event.get("exit"))
+    own, status = words.whole_numbers(event.get("own")), words.number(event.get("exit"))
     if own.get("oom"):
         return "memory"
     if own.get("full"):

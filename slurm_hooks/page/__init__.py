@@ -12,7 +12,7 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
-from slurm_hooks import __version__, figures, story
+from slurm_hooks import __version__, figures, story, words
 from slurm_hooks.page import picture
 from slurm_hooks.page.markup import Html, element, join
 from slurm_hooks.page.style import STYLE
@@ -89,7 +89,7 @@ def _shown(every: list[Container]) -> list[Container]:
 
 def _facts(run: Run, clock: Clock) -> Html:
     prolog, epilog = run.first("prolog"), (run.of("epilog") or [{}])[-1]
-    peaks = [story.whole_numbers(event.get("peaks")) for event in run.of("end", "epilog")]
+    peaks = [words.whole_numbers(event.get("peaks")) for event in run.of("end", "epilog")]
     memory = max((peak.get("memory", 0) for peak in peaks), default=0)
     processes = max((peak.get("pids", 0) for peak in peaks), default=0)
     rows = {
@@ -97,7 +97,7 @@ def _facts(run: Run, clock: Clock) -> Html:
         "Lasted": picture.duration(run.until - run.begin) + ("" if run.is_over else " so far"),
         "Processes": f"{processes or '?'} at most, of {prolog.get('effective', '?')}",
         "Memory": f"{figures.size(memory)} at most" if memory else "not known",
-        "Teardown": f"{story.number(epilog.get('seconds')):.2f} s" if epilog else "not yet",
+        "Teardown": f"{words.number(epilog.get('seconds')):.2f} s" if epilog else "not yet",
         "Cgroup": prolog.get("cgroup", "not known"),
     }
     return element("dl", join(element("div", element("dt", name), element("dd", said)) for name, said in rows.items()))
@@ -178,5 +178,5 @@ def _events(run: Run, clock: Clock) -> Html:
 def _lines(shown: Iterable[Event], clock: Clock) -> Iterable[Html]:
     for event in shown:
         yield element(
-            "li", element("time", clock(event["time"])), " ", element("b", event["event"]), " ", story.words(event)
+            "li", element("time", clock(event["time"])), " ", element("b", event["event"]), " ", words.words(event)
         )

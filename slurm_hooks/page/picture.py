@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slurm_hooks import story
+from slurm_hooks import story, words
 from slurm_hooks.page.markup import Html, element, join
 from slurm_hooks.story import Clock, Container, Event, Run, Span
 
@@ -156,14 +156,14 @@ def _job(run: Run, scale: Scale, y: float, hatch: str) -> Html:
     middle = y + 17 + LANE / 2
     drawn = [_lane(y, "Job", "", "" if not run.is_over else "torn down" if run.is_clean else "not clean")]
     if prolog := run.first("prolog"):
-        drawn.append(scale.mark("prolog", prolog["time"], middle, f"Prolog: {story.words(prolog)}"))
+        drawn.append(scale.mark("prolog", prolog["time"], middle, f"Prolog: {words.words(prolog)}"))
     for epilog in run.of("epilog")[:1]:
-        took = story.number(epilog.get("seconds"))
-        words = f"Epilog: {story.words(epilog)}"
-        drawn.append(scale.bar("hook", epilog["time"] - took, epilog["time"], y + 17, LANE, words, hatch))
+        took = words.number(epilog.get("seconds"))
+        said = f"Epilog: {words.words(epilog)}"
+        drawn.append(scale.bar("hook", epilog["time"] - took, epilog["time"], y + 17, LANE, said, hatch))
     for kind, names in (("ended", ("ended",)), ("left", ("left", "beside"))):
         for event in run.of(*names)[:MOST_MARKS]:
-            drawn.append(scale.mark(kind, event["time"], middle, story.words(event)))
+            drawn.append(scale.mark(kind, event["time"], middle, words.words(event)))
     return join(drawn)
 
 
@@ -173,10 +173,10 @@ def _pulls(run: Run, scale: Scale, y: float, hatch: str) -> Html | None:
         return None
     drawn = [_lane(y, "Pulls", "", f"{len(run.of('pull'))}")]
     for event in pulls:
-        took = story.number(event.get("seconds"))
+        took = words.number(event.get("seconds"))
         kind = "died" if event.get("why") else "pull"
         drawn.append(
-            scale.bar(kind, event["time"] - took, event["time"], y + 17, LANE, f"Pull: {story.words(event)}", hatch)
+            scale.bar(kind, event["time"] - took, event["time"], y + 17, LANE, f"Pull: {words.words(event)}", hatch)
         )
     return join(drawn)
 
@@ -186,7 +186,7 @@ def _refusals(run: Run, scale: Scale, y: float, hatch: str) -> Html | None:
     if not found:
         return None
     marks = (
-        scale.mark("refused", event["time"], y + 17 + LANE / 2, f"Refused: {story.words(event)}")
+        scale.mark("refused", event["time"], y + 17 + LANE / 2, f"Refused: {words.words(event)}")
         for event in found[:MOST_MARKS]
     )
     return join([_lane(y, "Refused", "", f"{len(found)}"), *marks])
@@ -224,10 +224,10 @@ def _end(span: Span, run: Run) -> float:
 
 
 def _spans(one: Container, run: Run, scale: Scale, y: float, height: float, hatch: str) -> Iterable[Html]:
-    words = f"{one.name} ({one.image}): {story.outcome(one, run)}, {duration(one.seconds(run.until))}"
+    said = f"{one.name} ({one.image}): {story.outcome(one, run)}, {duration(one.seconds(run.until))}"
     for span in one.spans:
         kind = "alive" if span.torn_down or span.end is None else "died" if span.exit else "done"
-        yield scale.bar(kind, span.begin, _end(span, run), y, height, words, hatch)
+        yield scale.bar(kind, span.begin, _end(span, run), y, height, said, hatch)
 
 
 def _marks(one: Container, scale: Scale, middle: float) -> Iterable[Html]:

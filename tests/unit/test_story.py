@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import story
+from slurm_hooks import story, words
 
 NOW = 5000.0
 PROLOG = {"event": "prolog", "user": "ada"}
@@ -157,12 +157,12 @@ def test_the_headline(events: list[dict[str, Any]], record: str, tone: str, word
     "entry", [None, [], {}, {"time": "1", "event": "x"}, {"time": 1}, {"time": float("nan"), "event": "x"}]
 )
 def test_what_is_no_event(entry: Any) -> None:
-    assert not story.is_event(entry)
-    assert story.is_event({"time": 1, "event": "x"})
+    assert not words.is_event(entry)
+    assert words.is_event({"time": 1, "event": "x"})
 
 
 @pytest.mark.parametrize(
     "kind", ["prolog", "create", "start", "end", "exec", "pull", "epilog", "left", "beside", "refused"]
 )
 def test_an_event_of_another_release_is_told_with_what_it_has(kind: str) -> None:
-    assert story.words({"time": 1.0, "event": kind, "job": 7, "restart": 0, "other": "thing"}) == "other thing"
+    assert words.words({"time": 1.0, "event": kind, "job": 7, "restart": 0, "other": "thing"}) == "other thing"
