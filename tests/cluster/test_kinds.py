@@ -38,6 +38,11 @@ def test_the_end_of_a_task_of_an_array_does_not_touch_the_others(cluster: Cluste
     tasks = {task: Job(cluster, array.id, node, "ann", f"/home/ann/array-{array.id}.{task}") for task in "12"}
     for one in tasks.values():
         one.wait_for_output("started")
+    # What a container prints may come before dockerd says that it runs.
+    both = (
+        "[ $(docker -H unix:///run/slurm-hooks-docker/docker.sock ps -q --filter label=slurm-hooks.job | wc -l) = 2 ]"
+    )
+    cluster.wait(node, both, "two containers")
     jobs = numbers(cluster, array)
     assert running(cluster, node) == {str(job.id) for job in jobs.values()} and len(jobs) == 2
     cluster.must(node, "touch go.2", user="ann")
