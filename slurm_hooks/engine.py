@@ -57,7 +57,7 @@ class Engine:
         try:
             found: list[dict[str, Any]] = self.api.containers(all=True, filters=filters)
         except FAULTS as error:
-            if not isinstance(error, requests.Timeout) or self._hung():
+            if self._is_lost(error):
                 raise self._fault(error) from None
             try:
                 found = self.api.containers(all=True, filters=filters)
@@ -73,7 +73,10 @@ class Engine:
             raise self._fault(error) from None
         return found
 
-    def _hung(self) -> bool:
+    def _is_lost(self, error: Exception) -> bool:
+        """Is it more than one request that had no answer in time?"""
+        if not isinstance(error, requests.Timeout):
+            return True
         try:
             docker.APIClient(f"unix://{self.socket}", self.api.api_version, PING_SECONDS).ping()
         except FAULTS:
@@ -97,7 +100,7 @@ class Engine:
                 return f"{container[:12]}: {error.explanation or error}"
         except FAULTS as error:
             problem = f"{container[:12]}: {error}"
-            if not isinstance(error, requests.Timeout) or self._hung():
+            if self._is_lost(error):
                 self._silent = problem
             return problem
         return ""

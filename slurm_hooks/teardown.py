@@ -138,8 +138,11 @@ class RemoveContainers:
         if engine is None:
             return
         try:
-            ids = {str(container["Id"]) for container in engine.containers(self.key)}
-            while ids:
+            before = 0
+            while ids := {str(container["Id"]) for container in engine.containers(self.key)}:
+                if len(ids) < before:  # it works, slowly: a busy node is no broken one
+                    begun = time.monotonic()
+                before = len(ids)
                 # What the kernel does not let go dockerd cannot remove; it would only wait, too.
                 ready = ids - self._running(node)
                 if time.monotonic() - begun >= DOCKER_SECONDS + (AGAIN_SECONDS if ready else 0.0):
@@ -148,9 +151,6 @@ class RemoveContainers:
                     engine.remove(sorted(ready))
                 else:
                     time.sleep(0.2)
-                before, ids = ids, {str(container["Id"]) for container in engine.containers(self.key)}
-                if len(ids) < len(before):  # it works, slowly: a busy node is no broken one
-                    begun = time.monotonic()
         except NodeFault as error:
             node.lost(error)
 

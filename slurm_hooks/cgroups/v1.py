@@ -78,23 +78,23 @@ class V1:
         freezer = f"{self.mount}/freezer{path}"
         _freeze(freezer, "FROZEN")
         try:
-            self._end(path)
+            self._end(self.processes(path), path)
         finally:
             for directory in linux.tree_of(freezer):  # a paused container is frozen by itself
                 _freeze(directory, "THAWED")
 
-    def _end(self, path: str) -> None:
-        """SIGKILL to each process, asked again once its pidfd is open: a number may be another's by then."""
-        for pid in self.processes(path):
+    def _end(self, pids: list[int], path: str) -> None:
+        """SIGKILL to each that is in there still, asked once its pidfd is open: a number may be another's by then."""
+        for pid in pids:
             linux.kill_where(pid, lambda pid=pid: linux.is_inside(pid, path))  # type: ignore[misc]
 
     def wait_empty(self, path: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         pause = 0.002
-        while self.processes(path):
+        while pids := self.processes(path):
             if time.monotonic() >= deadline:
                 return False
-            self._end(path)  # one that was forked while we listed
+            self._end(pids, path)  # one that was forked while we listed
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return True
