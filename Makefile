@@ -9,6 +9,9 @@ PYTEST := $(PYTHON) -m pytest -q
 
 DESTDIR :=
 libdir := /usr/lib/slurm-hooks
+# Where a file of etc/ goes.
+PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#systemd/};; \
+  prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac
 
 .PHONY: help
 help:  ## this list
@@ -25,8 +28,7 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	  'from slurm_hooks.cli import main' 'sys.exit(main())' > $(DESTDIR)/usr/bin/slurm-hooks
 	chmod 755 $(DESTDIR)/usr/bin/slurm-hooks
 	cd etc && find . -type f -printf '%P\n' | while read -r file; do \
-	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; \
-	    prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac; \
+	  $(PLACE); \
 	  mode=644; case $$file in slurm/*.d/*|slurm/*.sh) mode=755;; esac; \
 	  case $$file in slurm-hooks/*.toml) [ ! -e "$$to" ] || continue;; esac; \
 	  install -D -m $$mode "$$file" "$$to"; done
@@ -35,8 +37,7 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 .PHONY: uninstall
 uninstall:  ## what install has put there, but for the site's configuration and the log
 	cd etc && find . -type f ! -path './slurm-hooks/*' -printf '%P\n' | while read -r file; do \
-	  case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file#systemd/};; \
-	    prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac; \
+	  $(PLACE); \
 	  rm -f "$$to"; done
 	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks
 
