@@ -25,6 +25,7 @@ SOURCE = "/etc/slurm-hooks/slurm-hooks.toml"
 RUN = "/run/slurm-hooks"
 EVENTS = "/var/log/slurm-hooks/events.jsonl"
 STATE = "/var/lib/slurm-hooks"
+DOCKER_SOCKET = "/run/slurm-hooks-docker/docker.sock"
 PROGRAM = "/usr/bin/slurm-hooks"
 
 
@@ -111,6 +112,12 @@ def for_epilog() -> dict[str, Any]:
         return for_hooks()
     except BadConfig:
         return last_good() or {}
+
+
+def docker_socket(settings: dict[str, Any]) -> str:
+    """The jobs' dockerd, by the settings of a hook."""
+    path: str = settings.get("docker", {}).get("socket", DOCKER_SOCKET)
+    return path
 
 
 def defaults() -> dict[str, Any]:

@@ -174,9 +174,8 @@ def torn_down(job: jobs.Job, *, late: bool = False) -> str:
     if bare:
         return teardown.beside(job, late=late)
     settings = config.for_epilog()
-    socket = settings.get("docker", {}).get("socket", "/run/slurm-hooks-docker/docker.sock")
     grace = settings.get("container", {}).get("grace_seconds", 0)
-    return teardown.verdict(job, socket, grace=grace, late=late)[0]
+    return teardown.verdict(job, config.docker_socket(settings), grace=grace, late=late)[0]
 
 
 def is_gone(job: jobs.Job) -> bool:

@@ -21,6 +21,12 @@ def used(figures: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def image(name: str) -> str:
+    """An image as a person reads it: twelve characters of its digest, as docker itself shows ids."""
+    name, at, digest = name.partition("@sha256:")
+    return f"{name}{at}{digest[:12]}"
+
+
 def size(number: int) -> str:
     """Bytes as a person reads them."""
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"

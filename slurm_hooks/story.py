@@ -45,11 +45,6 @@ class Container:
     oom: bool = False
 
     @property
-    def exit(self) -> int | None:
-        """Of its last start; None: no end was seen, or it never ran."""
-        return self.spans[-1].exit if self.spans else None
-
-    @property
     def own(self) -> dict[str, int]:
         """The figures of its last start, as far as they could be read."""
         return self.spans[-1].own if self.spans else {}
@@ -116,7 +111,7 @@ class Run:
     @property
     def is_clean(self) -> bool:
         """Was nothing left when an Epilog looked last?"""
-        return bool(self.is_over) and self.of("epilog")[-1].get("verdict") == "clean"
+        return self.is_over and self.of("epilog")[-1].get("verdict") == "clean"
 
 
 def runs(found: Iterable[Event], records: dict[int, str], now: float) -> list[Run]:

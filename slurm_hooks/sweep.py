@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slurm_hooks import cgroups, config, controller, engine, epilog, events, jobs, linux, teardown
+from slurm_hooks import cgroups, config, controller, engine, epilog, escapes, events, jobs, linux, teardown
 from slurm_hooks.broker import notes
 from slurm_hooks.errors import HooksError, NodeFault, one_line
 
@@ -143,7 +143,7 @@ def _over(job: jobs.Job, *, dry_run: bool, of: str = "") -> Found:
     before = job.verdict
     verdict, _ = epilog.settled(job, late=True)
     # What was found before has drained the node before; an operator may have resumed it since.
-    if verdict not in ("clean", before) and config.for_epilog().get("epilog", {}).get("sweep", "drain") == "drain":
+    if verdict not in ("clean", before) and escapes.choices()["sweep"] == "drain":
         epilog.drain(job, verdict)
     return Found(job.key, job.id, job.user, "swept", why, verdict)
 
@@ -188,9 +188,8 @@ def slurm_has(job: jobs.Job, slurm: controller.Controller) -> str:
     here = slurm.on_node(job.node).get(job.id)
     if here is None:
         return ""
-    is_later = (
-        here.restart > job.restart and here.state != "COMPLETING"
-    )  # a requeue is counted before the run has ended
+    # A requeue is counted before the run has ended.
+    is_later = here.restart > job.restart and here.state != "COMPLETING"
     if is_later and not jobs.holds_cgroup(job):
         return ""
     return f"slurmctld has it here, {here.state}"
@@ -214,8 +213,7 @@ def orphans() -> dict[str, list[dict[str, Any]]]:
 
 
 def _engine() -> engine.Engine:
-    docker = config.for_epilog().get("docker", {})
-    return engine.Engine(docker.get("socket", "/run/slurm-hooks-docker/docker.sock"))
+    return engine.Engine(config.docker_socket(config.for_epilog()))
 
 
 def described(key: str, containers: list[dict[str, Any]]) -> jobs.Job:

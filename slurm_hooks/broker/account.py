@@ -117,5 +117,4 @@ def line(entry: Mapping[str, Any], limit: int) -> str:
     if entry.get("full"):
         said.append(f"its limit of {entry['limit']} processes was reached")
     said += [f"{entry['seconds']:.1f} s", *figures.used(entry)]
-    name, at, digest = entry["image"].partition("@sha256:")
-    return f"{entry['name']} ({name}{at}{digest[:12]}): {', '.join(said)}"
+    return f"{entry['name']} ({figures.image(entry['image'])}): {', '.join(said)}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from slurm_hooks import config, jobs
-from slurm_hooks.escapes.beside import beside
+from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
@@ -20,7 +20,7 @@ from slurm_hooks.escapes.runtime import container_ids, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
-    "LIKELY", "NOTE", "SURE", "Left", "beside", "container_ids", "described", "directories", "everything",
+    "LIKELY", "NOTE", "SURE", "Left", "beside", "choices", "container_ids", "described", "directories", "everything",
     "is_inside", "mounts", "ourselves", "places", "processes", "shims",
 ]  # fmt: skip
 

@@ -39,4 +39,4 @@ def beside(job: jobs.Job, *, late: bool = False) -> list[Left]:
 def choices() -> dict[str, str]:
     """[epilog] of the site; its defaults where the configuration is broken, or older than the table."""
     own: dict[str, str] = config.for_epilog().get("epilog", {})
-    return {"escapes": "end", "doubts": "report", "ipc": "report"} | own
+    return {"escapes": "end", "doubts": "report", "ipc": "report", "sweep": "drain"} | own

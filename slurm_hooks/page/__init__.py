@@ -127,9 +127,8 @@ def _containers(run: Run, shown: list[Container], heading: str) -> Html | None:
 def _row(one: Container, run: Run, names: tuple[str, ...]) -> Html:
     own = one.own
     execs = element("small", f" {len(one.execs)} exec{'s' * (len(one.execs) > 1)}") if one.execs else None
-    image, at, digest = one.image.partition("@sha256:")
     cells = (
-        f"{image}{at}{digest[:12]}",
+        figures.image(one.image),
         element("span", story.outcome(one, run), class_="failed" if one.failed else ""),
         f"{one.seconds(run.until):.1f}" if one.spans else "-",
         figures.size(own["memory"]) if "memory" in own else "-",

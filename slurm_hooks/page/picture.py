@@ -53,21 +53,21 @@ class Scale:
         """Percent of the width."""
         return min(max(100 * (when - self.begin) / self.span, 0.0), 100.0)
 
-    def mark(self, kind: str, when: float, y: float, words: str) -> Html:
+    def mark(self, kind: str, when: float, y: float, said: str) -> Html:
         """A mark of a moment, in the middle of a lane."""
         self.drawn[kind] = None
         shape, style, _ = MARKS[kind]
-        drawn = element("path", element("title", words), d=shape, class_=style)
+        drawn = element("path", element("title", said), d=shape, class_=style)
         return element("svg", drawn, x=f"{self.at(when):.2f}%", y=y, width=1, height=1, overflow="visible")
 
-    def bar(self, kind: str, begin: float, end: float, y: float, height: float, words: str, hatch: str) -> Html:
+    def bar(self, kind: str, begin: float, end: float, y: float, height: float, said: str, hatch: str) -> Html:
         """What lasted."""
         self.drawn[kind] = None
         left = min(self.at(begin), 100 - NARROWEST)
         place = {"x": f"{left:.2f}%", "y": y, "width": f"{max(self.at(end) - left, NARROWEST):.2f}%",
                  "height": height, "rx": 2}  # fmt: skip
         over = element("rect", **place, fill=f"url(#{hatch})") if kind == "died" else None
-        return element("g", element("title", words), element("rect", class_=f"bar {kind}", **place), over)
+        return element("g", element("title", said), element("rect", class_=f"bar {kind}", **place), over)
 
 
 def timeline(job: int, run: Run, shown: list[Container], clock: Clock) -> Html:
@@ -246,13 +246,13 @@ def _legend(scale: Scale, hatch: str) -> Html:
     entries = []
     for kind in scale.drawn:
         if kind in MARKS:
-            shape, style, words = MARKS[kind]
+            shape, style, said = MARKS[kind]
             drawn = element("svg", element("path", d=shape, class_=style, transform="translate(8,8)"), width=16,
                             height=16, aria_hidden="true")  # fmt: skip
         else:
-            words = BARS[kind]
+            said = BARS[kind]
             drawn = element(
                 "svg", Scale(0, 1, {}).bar(kind, 0, 1, 3, 10, "", hatch), width=22, height=16, aria_hidden="true"
             )
-        entries.append(element("span", drawn, words))
+        entries.append(element("span", drawn, said))
     return element("figcaption", join(entries))

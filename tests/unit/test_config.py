@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from slurm_hooks import config
+from slurm_hooks import config, escapes
 from slurm_hooks.errors import BadConfig
 from slurm_hooks.settings import Settings
 from tests.unit.policy import ROOT
@@ -230,3 +230,9 @@ def test_a_damaged_copy_is_not_believed(
     for text in ("", "[]", "{}", json.dumps({"stamp": [1, 2, 3], "settings": {"job": 1}}), "\udcff"):
         (run / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
         assert config.for_hooks(str(source)) == {}
+
+
+def test_what_a_hook_takes_without_a_table_is_the_settings_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "for_epilog", dict)
+    assert config.docker_socket({}) == Settings().docker.socket
+    assert escapes.choices() == msgspec.to_builtins(Settings().epilog)
