@@ -82,21 +82,23 @@ def words_of(pid: int) -> str:
         return ""
 
 
+def _stat(pid: int) -> list[str]:
+    """proc_pid_stat(5) from the state on; one "" where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return [""]
+
+
 def born(pid: int) -> int:
     """Ticks from the boot to its start: with the pid, who it is. 0 where it is gone or a zombie."""
-    try:
-        rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if rest[0] in "ZX" else int(rest[19])
+    state, *rest = _stat(pid)
+    return 0 if state in ("", "Z", "X") else int(rest[18])
 
 
 def state_of(pid: int) -> str:
     """One letter of proc_pid_stat(5); "" where it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
+    return _stat(pid)[0]
 
 
 def find(pattern: str, among: set[int] | None = None) -> list[int]:
