@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -q
+APART := -n 2 --dist loadfile  # two workers, each with a node of its own; a module runs on one
 
 DESTDIR :=
 libdir := /usr/lib/slurm-hooks
@@ -62,13 +63,13 @@ test: $(VENV)  ## everything: linters, unit and property tests, then the suite o
 test-unit: $(VENV)  ## what needs no cluster
 	tests/labs/host.sh
 	tests/labs/promtool.sh >/dev/null
-	$(PYTEST) tests/unit tests/property
+	$(PYTEST) -n 2 tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
 	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not long"
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
+	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long
@@ -76,7 +77,7 @@ nightly: $(VENV)  ## before a release: all of the suite on both labs, then what 
 
 .PHONY: nightly-uml
 nightly-uml: $(VENV)
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab uml
+	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml
 
 .PHONY: abuse
 abuse: $(VENV)  ## a job's loads on the broker, and another job's docker run beside them (LAB=uml); build/abuse.json

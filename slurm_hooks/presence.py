@@ -158,7 +158,10 @@ def owned(directory: str, uid: int, since: float) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                facts = entry.stat(follow_symlinks=False)
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue  # gone meanwhile; the next one may be the user's
                 if facts.st_uid == uid and facts.st_ctime >= since:
                     found.append(entry.path)
     except OSError:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cluster of the lab that `--lab` names: up once a session, left running for the next one."""
+"""The cluster of the lab that `--lab` names: up once a session, left running for the next one.
+
+With `-n 2` (pytest-xdist) each worker has a node of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.labs.base import LabMissing
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """A running cluster, every node idle."""
-    lab = lab_named(request.config.getoption("--lab"))
+    lab = lab_named(request.config.getoption("--lab"), os.environ.get("PYTEST_XDIST_WORKER", ""))
     try:
         lab.up()
     except LabMissing as error:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from tests.labs.base import Lab
 
 
-def lab_named(name: str) -> Lab:
-    """The lab called "compose" or "uml"."""
+def lab_named(name: str, which: str = "") -> Lab:
+    """The lab called "compose" or "uml"; of the latter there may be several, each with a word of its own."""
     if name == "uml":
         from tests.labs.uml import Uml
 
-        return Uml()
+        return Uml(which)
     from tests.labs.compose import Compose
 
+    assert not which, "one cluster of containers runs on a machine"
     return Compose()

@@ -30,6 +30,7 @@ from tests.labs.base import Done, LabMissing
 
 HERE = Path(__file__).with_suffix("")
 SOURCE = HERE.parents[2]
+RUN = "slurm-hooks-uml"  # a node's sockets and console, in the temporary directory
 CACHE = Path(os.environ.get("SLURM_HOOKS_CACHE", "/var/cache/slurm-hooks"))
 
 
@@ -84,8 +85,8 @@ class Uml:
     nodes: tuple[str, ...] = ("uml1",)
     users: tuple[str, ...] = ("ann", "bob")
 
-    def __init__(self, run: Path | None = None) -> None:
-        self.run = run or Path(tempfile.gettempdir()) / "slurm-hooks-uml"
+    def __init__(self, which: str = "") -> None:
+        self.run = Path(tempfile.gettempdir()) / f"{RUN}{which and '-'}{which}"
         self.console = self.run / "console.log"
         self._made_of = self.run / "made-of"
 
@@ -265,7 +266,7 @@ def main() -> int:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="up | down | run | shell")
     verbs.add_parser("up", help="build what is missing, boot, return when the node takes jobs")
-    verbs.add_parser("down", help="power it off and leave nothing")
+    verbs.add_parser("down", help="power off every node that up or a suite has left running")
     verbs.add_parser("shell", help="a root shell in it")
     run = verbs.add_parser("run", help="run a shell script in it, end with its status")
     run.add_argument("-u", "--user", default="root", help="ann, bob or root (the default)")
@@ -281,7 +282,11 @@ def main() -> int:
             sys.stdout.write(done.out)
             sys.stderr.write(done.err)
             return done.status
-        getattr(lab, asked.verb)()
+        if asked.verb == "down":
+            for node in Path(tempfile.gettempdir()).glob(f"{RUN}*"):
+                Uml(node.name.removeprefix(RUN).removeprefix("-")).down()
+        else:
+            getattr(lab, asked.verb)()
     except (LabMissing, NodeLost, OSError) as error:
         say(str(error))
         return 1

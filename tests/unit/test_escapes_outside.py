@@ -226,3 +226,22 @@ def test_what_the_kernel_says_of_a_process(someone: subprocess.Popen[bytes]) -> 
     someone.kill()
     os.waitid(os.P_PID, someone.pid, os.WEXITED | os.WNOWAIT)
     assert outside.seen(someone.pid) is None  # a zombie
+
+
+def test_a_file_that_goes_while_its_directory_is_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    with os.scandir(tmp_path) as entries:
+        first, *others = entries
+
+    class Listing(list[os.DirEntry[str]]):
+        def __enter__(self) -> Listing:
+            os.unlink(first.path)  # after the kernel had listed it
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(os, "scandir", lambda _: Listing([first, *others]))
+    assert presence.owned(str(tmp_path), os.getuid(), 0.0) == sorted(entry.path for entry in others)
