@@ -173,6 +173,24 @@ class EndTasks:
 
 
 @dataclass(frozen=True)
+class UnmountRoots:
+    """The roots of containers that are mounted still: dockerd was killed between a container's end and its removal."""
+
+    roots: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"unmount what is left of the roots of {len(self.roots)} containers"
+
+    def do(self, node: Node) -> None:
+        for mount in linux.mounts_of("self"):
+            if mount.point in self.roots and mount.kind == "overlay":
+                try:  # as dockerd does; nothing of the job runs in it, and the layers are dockerd's to remove
+                    linux.umount2(mount.point, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+                except OSError:
+                    pass  # the fresh look tells
+
+
+@dataclass(frozen=True)
 class Unstage:
     """The staged bind mounts of the job, and their directories."""
 
@@ -215,6 +233,8 @@ def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation
         operations.append(EndProcesses(targets))
     operations.append(RemoveContainers(job.key, len(ids), tuple(own)))
     operations.append(EndTasks(tuple(sorted(ids))))
+    if roots := escapes.roots(job, run):
+        operations.append(UnmountRoots(tuple(sorted(roots))))
     operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]
     return operations

@@ -121,10 +121,14 @@ async def reconcile(up: Upstream) -> None:
         )
         if status != 200:
             return
+        mounted = {mount.point for mount in linux.mounts_of("self")}
         names = {container["Id"]: (container.get("Names") or [""])[0] for container in there}
         for job, note in noted:
             name = names.get(note.id, "").partition(".")[2]
-            if note.id not in names:
+            if note.id not in names and note.root in mounted:
+                if not note.lost:  # forgotten, not removed: dockerd was killed half-way. The Epilog takes it down
+                    notes.lose(job, note)
+            elif note.id not in names:
                 await _dropped(job.key, note.nonce)
             elif name and name != note.name:
                 notes.rename(job, note, name)

@@ -80,12 +80,12 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             return status, {"message": in_own_names(said, job)}
         try:
             with refused_by("mounts"):
-                await rootfs.refuse_links(up, said["Id"])
+                root = await rootfs.refuse_links(up, said["Id"])
         except BaseException:
             await up.value("DELETE", f"/containers/{said['Id']}", {"v": "1", "force": "1"})
             await _undo(job, note)
             raise
-        notes.amend(job, note, id=said["Id"])
+        notes.amend(job, note, id=said["Id"], root=root)
     events.record(
         "create", job=job.id, restart=job.restart, container=note.name, id=said["Id"][:12], image=note.image,
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker's notes in a job's record: one file a container, there before dockerd hears of it.
 
-    containers/<nonce>    {"id", "name", "image", "created", "sources", "asked", "lost", "verified"}
+    containers/<nonce>    {"id", "root", "name", "image", "created", "sources", "asked", "lost", "verified"}
 
 Ownership of a container is a note in the asking job's record, nothing else.
 """
@@ -27,10 +27,11 @@ class Note:
     name: str  # as the job knows it
     image: str
     id: str = ""  # "" until dockerd gave one
+    root: str = ""  # where dockerd mounts its root, for the Epilog
     created: float = 0.0  # seconds since 1970
     sources: dict[str, str] = field(default_factory=dict)  # staged path → what the user typed
     asked: dict[str, Any] = field(default_factory=dict)  # fields that the read-back needs
-    lost: bool = False  # its create was broken off: whether dockerd has made it, nobody knows
+    lost: bool = False  # its create was broken off, or dockerd has forgotten it: what there is of it, nobody knows
     verified: bool = True  # False from its create, or start, to the end of the read-back
 
 
@@ -69,8 +70,8 @@ def rename(job: jobs.Job, note: Note, name: str) -> None:
 
 
 def lose(job: jobs.Job, note: Note) -> None:
-    """Its create was broken off after dockerd may have heard of it: the note stays, and its name is free. Raises
-    OSError.
+    """Its create was broken off after dockerd may have heard of it, or dockerd lost it: the note stays, and its name
+    is free. Raises OSError.
 
     The Epilog looks for containers where there is a note, so it is dropped with the container only.
     """

@@ -28,8 +28,8 @@ HARMLESS = ("impure", "origin", "nlink", "upper", "uuid", "protattr")
 ELSEWHERE = "Mount it at a place that is not behind a link of the image."
 
 
-async def refuse_links(up: Upstream, container: str) -> None:
-    """A container that was made and does not run: its mounts land where they are said to.
+async def refuse_links(up: Upstream, container: str) -> str:
+    """A container that was made and does not run: its mounts land where they are said to. Where its root is mounted.
 
     Raises Refused; NodeFault where the layers cannot be looked at.
     """
@@ -45,6 +45,7 @@ async def refuse_links(up: Upstream, container: str) -> None:
     # Lexically below a bind mount it is knobs.mounts.for_working_directory that has judged it.
     if not _within(directory, binds):
         judge_directory(directory, walk.trail(directory), [trails[bind][-1] for bind in binds])
+    return str(made["GraphDriver"]["Data"].get("MergedDir") or "")
 
 
 def layers_of(driver: Mapping[str, Any]) -> list[str]:

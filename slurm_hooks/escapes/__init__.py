@@ -16,12 +16,12 @@ from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
-from slurm_hooks.escapes.runtime import container_ids, shims
+from slurm_hooks.escapes.runtime import container_ids, roots, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
     "LIKELY", "NOTE", "SURE", "Left", "beside", "choices", "container_ids", "described", "directories", "everything",
-    "is_inside", "mounts", "ourselves", "places", "processes", "shims",
+    "is_inside", "mounts", "ourselves", "places", "processes", "roots", "shims",
 ]  # fmt: skip
 
 

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mounts: our stages, mounted or not."""
+"""Mounts: our stages, mounted or not, and the roots of containers."""
 
 from __future__ import annotations
 
 from slurm_hooks import config, jobs, linux, stages
 from slurm_hooks.escapes.left import Left
+from slurm_hooks.escapes.runtime import roots
 
 
 def mounts(job: jobs.Job, run: str = config.RUN) -> list[Left]:
-    """Stages of the job's bind mounts, mounted or not."""
+    """Stages of the job's bind mounts, mounted or not; roots of its containers that dockerd has left mounted."""
     top = f"{run}/stage/{job.key}."
-    mounted = [mount.point for mount in linux.mounts_of("self") if mount.point.startswith(top)]
-    return [Left("mount", path, "the job's key") for path in mounted or stages.of_job(job.key, run)]
+    points = [mount.point for mount in linux.mounts_of("self")]
+    mounted = [point for point in points if point.startswith(top)]
+    own = set(roots(job, run))
+    return [
+        *(Left("mount", path, "the job's key") for path in mounted or stages.of_job(job.key, run)),
+        *(Left("mount", point, "the root of its container, by dockerd's word") for point in points if point in own),
+    ]

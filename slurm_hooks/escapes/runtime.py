@@ -13,16 +13,25 @@ from slurm_hooks.escapes.left import Left
 
 def container_ids(job: jobs.Job, run: str = config.RUN) -> list[str]:
     """The ids of the job's containers that the broker noted."""
+    return _noted(job, run, "id")
+
+
+def roots(job: jobs.Job, run: str = config.RUN) -> list[str]:
+    """Where dockerd mounts the roots of the containers that the broker noted."""
+    return _noted(job, run, "root")
+
+
+def _noted(job: jobs.Job, run: str, what: str) -> list[str]:
     import json
 
     found = []
     top = f"{jobs.directory(job.key, run)}/containers"
     for nonce in os.listdir(top) if os.path.isdir(top) else []:
         try:
-            found.append(str(json.loads(linux.read(f"{top}/{nonce}"))["id"]))
+            found.append(str(json.loads(linux.read(f"{top}/{nonce}"))[what]))
         except (OSError, ValueError, KeyError):
             pass  # begun, and never heard of by dockerd
-    return [container for container in found if container]
+    return [one for one in found if one]
 
 
 def shims(ids: list[str]) -> list[Left]:

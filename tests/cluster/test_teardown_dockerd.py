@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from slurm_hooks import tasks
 from tests.cluster.slurm import Cluster, Job
 
 DOCKERD = "$(cat /run/slurm-hooks-docker/docker.pid)"
@@ -26,6 +27,7 @@ def job(cluster: Cluster, node: str) -> Iterator[Job]:
     yield job
     cluster.sh(node, f"kill -CONT {DOCKERD}")
     cluster.service(node, "start", "dockerd")
+    job.cancel()
     if cluster.drain_reason(node):
         cluster.sh(node, f"slurm-hooks epilog {job.id}")
         cluster.resume(node)
@@ -58,15 +60,25 @@ def test_what_runs_is_ended_all_the_same_and_the_node_drains(cluster: Cluster, n
     cluster.resume(node)
 
 
-def test_a_container_that_dockerd_has_forgotten_is_ended_through_containerd(
-    cluster: Cluster, node: str, job: Job
+@pytest.mark.parametrize("what", ["runs", "has ended", "is a mounted root and nothing else"])
+def test_what_dockerd_has_forgotten_and_is_there_is_taken_down(
+    cluster: Cluster, node: str, job: Job, what: str
 ) -> None:
-    n1 = cluster.docker(node, "ps -q --no-trunc --filter name=n1").out.strip()
-    merged = cluster.must(node, f"grep -o '{DATA}/[^ ]*/merged' /proc/mounts | wc -l").strip()
+    inspected = cluster.docker(node, f"inspect --format '{{{{.Id}}}} {{{{.State.Pid}}}}' slurm-{job.id}-0.n1")
+    n1, pid = inspected.out.split()
     cluster.service(node, "stop", "dockerd")
     cluster.must(node, f"rm -r {DATA}/containers/{n1}")
+    if what == "is a mounted root and nothing else":  # dockerd was killed between a task's end and its unmount
+        for state, socket in tasks.STATES:
+            ask = f"ctr --address {socket} --namespace $(basename $(dirname $bundle))"
+            bundle = f"bundle=$(echo {state}/io.containerd.runtime.v2.task/*/{n1})"
+            ended = f"{ask} tasks delete --force {n1} && {ask} containers delete {n1}"
+            cluster.must(node, f"{bundle}; [ ! -e $bundle ] || {{ {ended}; }}")
     cluster.service(node, "start", "dockerd")
-    assert merged == "2" and n1[:12] not in cluster.docker(node, "ps -a").out
+    if what == "has ended":
+        cluster.must(node, f"kill -9 {pid}; while [ -e /proc/{pid} ]; do sleep 0.1; done")
+    assert n1[:12] not in cluster.docker(node, "ps -a").out
+    assert cluster.must(node, f"grep -c '{DATA}/[^ ]*/merged' /proc/mounts").strip() == "2"
     job.cancel()
     assert job.wait()["verdict"] == "clean"
     nothing_runs(cluster, node)

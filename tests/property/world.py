@@ -204,12 +204,13 @@ class World:
 
         return bury
 
-    async def _refuse_links(self, up: Upstream, container: str) -> None:
+    async def _refuse_links(self, up: Upstream, container: str) -> str:
         status, made = await up.value("GET", f"/containers/{container}/json")
         if status != 200:
             raise NodeFault("docker on this node")
         if made["Image"] == HOSTILE:
             raise Refused("links")
+        return ""
 
     def _torn_down(self, job: jobs.Job, *_: object, **__: object) -> tuple[str, list[object]]:
         self.meanwhile()
