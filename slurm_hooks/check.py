@@ -3,16 +3,30 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from slurm_hooks import config, linux
+from slurm_hooks import config, controller, linux
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
 from slurm_hooks.settings import ContainerLimits, Images, Settings
+
+EPILOG_SECONDS = 92  # its bound without the site's grace: docs/operators.md, "The end of a job"
+UNLIMITED = 65_534  # INFINITE16 of slurm.h, as scontrol prints a timeout that is not set
+INCLUDE = "Include /etc/slurm/slurm-hooks.conf in slurm.conf, then scontrol reconfigure."
+# What does not happen where no line of slurm.conf runs the hook.
+HOOKS = {
+    "Prolog": ("wrong", "no job is bounded, and none gets Docker"),
+    "Epilog": ("wrong", "nothing ends what a job leaves"),
+    "TaskProlog": ("weak", "the docker command line does not find its socket (DOCKER_HOST)"),
+    "TaskEpilog": ("weak", "no job is told what became of its containers"),
+}
+SWEEP = "/etc/systemd/system/timers.target.wants/slurm-hooks-sweep.timer"
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,15 @@ def findings() -> Iterator[Finding]:
     yield from places(settings)
     yield from _sockets(settings.docker.socket)
     try:
+        yield from slurm(controller.configuration(), settings.container.grace_seconds)
+    except HooksError as error:
+        yield Finding("weak", f"slurm.conf was not looked at: {error}", "Run this again where slurmctld answers.")
+    if os.path.isdir("/run/systemd/system") and not os.path.lexists(SWEEP):
+        yield Finding(
+            "weak", "the sweep's timer is not enabled: what a job leaves whose Epilog never ran stays (a reboot, "
+            "a slurmd that was killed)", "Run: systemctl enable --now slurm-hooks-sweep.timer.",
+        )  # fmt: skip
+    try:
         info = Engine(settings.docker.socket).info()
     except HooksError as error:
         yield Finding("wrong", str(error), "Start it: systemctl start slurm-hooks-docker.")
@@ -70,6 +93,48 @@ def findings() -> Iterator[Finding]:
         yield Finding("wrong", "dockerd has no seccomp", "Use a build of dockerd and a kernel that have it.")
     if not info.get("LiveRestoreEnabled"):
         yield Finding("weak", "a restart of dockerd ends the jobs' containers", 'Set "live-restore": true.')
+
+
+def slurm(said: Mapping[str, str], grace: int) -> Iterator[Finding]:
+    """Does Slurm run the hooks, and as they need it? Reads the scripts that slurm.conf names.
+
+    Args:
+        said: slurm.conf, as controller.configuration has it.
+        grace: the site's, in seconds.
+    """
+    for name, (level, without) in HOOKS.items():
+        patterns = [value for key, value in said.items() if key.partition("[")[0] == name]
+        if not any(map(_runs_us, patterns)):
+            yield Finding(level, f"no {name} of slurm.conf runs slurm-hooks: {without}", INCLUDE)
+    for name, plugin in (("ProctrackType", "proctrack/cgroup"), ("TaskPlugin", "task/cgroup")):
+        if plugin not in said.get(name, "").split(","):
+            yield Finding(
+                "wrong", f"{name} is not {plugin}: jobs have no cgroup that holds them", f"Set {name}={plugin}."
+            )
+    if not {"alloc", "contain"} & set(said.get("PrologFlags", "").lower().split(",")):
+        yield Finding(
+            "weak", "PrologFlags is without Alloc and Contain: the Prolog runs with a job's first step only",
+            "Set PrologFlags=Contain.",
+        )  # fmt: skip
+    for name in ("EpilogTimeout", "PrologEpilogTimeout"):  # the first one since 25.05
+        seconds = int((re.match(r"\d+", said.get(name, "")) or ["0"])[0])
+        if 0 < seconds < EPILOG_SECONDS + grace and seconds != UNLIMITED:
+            yield Finding(
+                "weak", f"{name} = {seconds}: an Epilog on a node whose dockerd hangs is killed, and the node drains "
+                "without a reason", f"Set {EPILOG_SECONDS + grace} or more, or nothing.",
+            )  # fmt: skip
+
+
+def _runs_us(pattern: str) -> bool:
+    """Is one of the scripts ours, or one that calls ours? By its text; slurmd passes over what is not executable."""
+    for path in filter(lambda path: os.access(path, os.X_OK), glob.glob(pattern)):
+        try:
+            with open(path, "rb") as script:
+                if re.search(rb"slurm[-_]hooks", script.read(65_536)):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def choices(site: Settings, pid_max: int) -> Iterator[Finding]:

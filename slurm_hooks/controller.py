@@ -88,6 +88,18 @@ class Scontrol:
         raise NodeFault(f"jobs of {node}", done.stderr.strip())
 
 
+def configuration() -> dict[str, str]:
+    """slurm.conf as slurmctld has it: what `scontrol show config` prints, name → value (Prolog[0], Prolog[1], …).
+
+    Raises NodeFault.
+    """
+    done = Scontrol()._run("scontrol", "show", "config")
+    if done.returncode != 0:
+        raise NodeFault("slurmctld", done.stderr.strip() or "has no configuration to show")
+    lines = (line.partition("=") for line in done.stdout.splitlines())
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}
+
+
 class Pyslurm(Scontrol):
     """Through libslurm, but for what squeue filters by itself.
 
