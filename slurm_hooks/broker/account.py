@@ -22,6 +22,7 @@ KEPT = 20  # containers of a job that are told one by one: the last ones
 WAITING = 10_000  # figures kept for dockerd's word, which may be missed
 
 _figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
+_watched: set[str] = set()  # nonces of containers whose end we shall see
 
 
 def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:
@@ -37,11 +38,18 @@ def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:
     if not same:
         os.close(pidfd)
         return
+    _watched.add(nonce)
     asyncio.get_running_loop().add_reader(pidfd, _ended, pidfd, nonce, version, cgroup)
+
+
+def is_watched(nonce: str) -> bool:
+    """Not so: a broker before us has started the container."""
+    return nonce in _watched
 
 
 def _ended(pidfd: int, nonce: str, version: int, cgroup: str) -> None:
     hierarchy = cgroups.of(version)
+    _watched.discard(nonce)
     _figures[nonce] = hierarchy.peaks(cgroup) | hierarchy.counts(cgroup)
     if len(_figures) > WAITING:
         del _figures[next(iter(_figures))]

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, linux
-from slurm_hooks.broker import account, cache, containers, notes, orphans, staging, suspend
+from slurm_hooks.broker import account, cache, containers, notes, orphans, readback, staging, suspend
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
@@ -132,6 +132,22 @@ async def reconcile(up: Upstream) -> None:
                 await _dropped(job.key, note.nonce)
             elif name and name != note.name:
                 notes.rename(job, note, name)
+        running = {container["Id"] for container in there if container.get("State") == "running"}
+    for job, note in noted:
+        if note.id in running and note.verified and not account.is_watched(note.nonce):
+            await _watch_again(up, job, note)
+
+
+async def _watch_again(up: Upstream, job: jobs.Job, note: notes.Note) -> None:
+    """See the end of a container that a broker before us has started."""
+    _, inspected = await up.value("GET", f"/containers/{note.id}/json")
+    pid = int(((inspected or {}).get("State") or {}).get("Pid") or 0)
+    try:
+        cgroup = readback.cgroup_of(pid, job.version) if pid else ""
+    except OSError:
+        return  # it has ended meanwhile
+    if cgroup.startswith(f"{job.cgroup}/"):
+        account.watch(note.nonce, pid, job.version, cgroup)
 
 
 async def _happened(up: Upstream, event: dict[str, Any]) -> None:

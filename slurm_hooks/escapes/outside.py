@@ -21,6 +21,7 @@ from slurm_hooks.escapes.left import LIKELY, SURE, Left
 UNSET = 4294967295  # loginuid of what no login began: a daemon's descendant, as a job's processes are
 END_SECONDS = 5.0
 SCHEDULERS = ("cron", "crond", "atd", "anacron")
+LOGINS = ("ssh", "sshd")  # a node without pam_systemd has no session for them
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def judged(stray: Stray, job: jobs.Job, world: World) -> tuple[str, str]:
     if world.systemd and stray.place == "/":
         # systemd has a unit for whatever it starts; only who is root moves a process out of all of them.
         return SURE, f"{since}; moved out of every unit of systemd"
-    if any(part.removesuffix(".service") in SCHEDULERS for part in stray.place.split("/")):
+    parts = stray.place.split("/")
+    if any(part.removesuffix(".service") in SCHEDULERS for part in parts):
         return LIKELY, f"{since}; started by {stray.place}"
+    if stray.loginuid == job.uid and any(part.partition("@")[0].removesuffix(".service") in LOGINS for part in parts):
+        return LIKELY, f"{since}; in a login, of {stray.place}"
     if names and not _is_of_a_unit(stray.place):
         return (SURE if world.systemd else LIKELY), f"{since}; moved to {stray.place}; its SLURM_JOB_ID"
     if names:

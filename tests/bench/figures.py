@@ -65,6 +65,8 @@ class Figure:
             "low": round(low, 3),
             "high": round(high, 3),
             "n": len(self.ours),
+            "ours": round(median(self.ours), 4),
+            "against": round(median(self.theirs), 4),
         }
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.labs.base import Done, LabMissing
+from tests.labs.hands import Hands
 
 LABS = Path(__file__).parent
 ROOT = LABS.parent.parent
@@ -30,6 +31,7 @@ SOURCES = (
     "docker-compose.slurm.yml",
 )
 LABEL = "slurm-hooks.source"
+AGENT = ("/usr/bin/python3", "-I", "/src/tests/labs/agent.py")
 
 
 class Compose:
@@ -40,6 +42,7 @@ class Compose:
 
     def __init__(self) -> None:
         self._env: dict[str, str] | None = None
+        self._hands: dict[str, Hands] = {}
 
     def up(self) -> None:
         if os.geteuid() != 0:
@@ -72,20 +75,22 @@ class Compose:
         raise LabMissing("compose: its nodes have the machine's boot")
 
     def sh(self, host: str, script: str, *, user: str = "root", timeout: float = 60, stdin: str = "") -> Done:
-        # What takes too long must end on the host, not only here: timeout's status is 124.
-        shell = ("timeout", "--kill-after=5", str(timeout), "sh", "-c", f"cd\n{script}")
-        return self._docker(*self._enter(host, user, "-i"), *shell, stdin=stdin, timeout=timeout + 30)
+        hands = self._hands.get(host)
+        if hands is None or not hands.alive:
+            hands = Hands(("docker", *self._enter(host, "-i"), *AGENT), self._environ())
+            self._hands[host] = hands
+        return hands.ask(script, user, timeout, stdin)
 
     def shell(self, host: str, user: str) -> int:
         """Give the person at the terminal a shell on a host."""
-        argv = ("docker", *self._enter(host, user, "-it"), "bash", "-c", "cd; exec bash -i")
+        who = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env")
+        argv = ("docker", *self._enter(host, "-it"), *who, "bash", "-c", "cd; exec bash -i")
         return subprocess.run(argv, env=self._environ()).returncode
 
     @staticmethod
-    def _enter(host: str, user: str, *how: str) -> tuple[str, ...]:
+    def _enter(host: str, *how: str) -> tuple[str, ...]:
         # A host may have made a cgroup namespace for itself, which Docker's exec does not know of.
-        who = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env")
-        return ("exec", *how, f"slurm-hooks-{host}", "nsenter", "--target=1", "--cgroup", *who)
+        return ("exec", *how, f"slurm-hooks-{host}", "nsenter", "--target=1", "--cgroup")
 
     def _until_idle(self) -> None:
         deadline = time.monotonic() + UP_WITHIN

@@ -65,6 +65,7 @@ def digest() -> str:
         "Makefile",
         "etc",
         "slurm_hooks",
+        "tests/labs/agent.py",
         "tests/labs/slurm",
         "tests/labs/tree",
         "tests/labs/uml",

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's hands inside the node: runs the commands that lie in a directory shared with the host.
+"""A lab's hands inside a host: runs the commands that it is told, several at once.
 
-    MAIL/7.ask      {"script": "id", "user": "ann", "timeout": 60, "stdin": ""}
-    MAIL/7.answer   {"status": 0, "out": "uid=1001(ann) …", "err": ""}
+`agent.py` (lab (a), see hands.py) reads and writes lines of JSON, told apart by their numbers:
 
-A serial line is the bell, `7` rung at either end. No more goes over it: user-mode Linux
-stops reading for good when a burst of some kilobytes makes the tty throttle it.
+    {"number": 7, "script": "id", "user": "ann", "timeout": 60, "stdin": ""}
+    {"number": 7, "status": 0, "out": "uid=1001(ann) …", "err": ""}
+
+`agent.py BELL MAIL` (lab (b)) finds them as MAIL/7.ask and leaves MAIL/7.answer in a directory that it shares with
+the machine. A serial line is the bell, `7` rung at either end. No more goes over it: user-mode Linux stops reading
+for good when a burst of some kilobytes makes the tty throttle it.
 """
 
 from __future__ import annotations
@@ -70,23 +73,48 @@ def run(script: str, user: str, timeout: float, stdin: str) -> dict[str, Any]:
         }
 
 
-def main(bell: str, mail: Path) -> None:
+def answered(command: dict[str, Any]) -> dict[str, Any]:
+    """As run; whatever it was that failed in here, someone waits for an answer."""
+    try:
+        return run(**command)
+    except Exception as error:
+        return {"status": 125, "out": "", "err": f"lab: {error!r}\n"}
+
+
+def by_lines() -> None:
+    """Until our standard input ends; what runs then is not waited for."""
+    writing = threading.Lock()
+
+    def answer(command: dict[str, Any]) -> None:
+        number = command.pop("number")
+        line = json.dumps({"number": number, **answered(command)}).encode() + b"\n"
+        with writing:
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+
+    for line in sys.stdin.buffer:  # a thread each: a long command holds up nobody
+        threading.Thread(target=answer, args=[json.loads(line)], daemon=True).start()
+    os._exit(0)
+
+
+def by_mail(bell: str, mail: Path) -> None:
+    """For good."""
     fd = os.open(bell, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(fd)
 
     def answer(number: str) -> None:
-        try:
-            done = run(**json.loads((mail / f"{number}.ask").read_text()))
-        except Exception as error:  # whatever it was, someone waits for an answer
-            done = {"status": 125, "out": "", "err": f"lab: {error!r}\n"}
+        done = answered(json.loads((mail / f"{number}.ask").read_text()))
         (mail / f"{number}.answer").write_text(json.dumps(done))
         os.write(fd, f"{number}\n".encode())
 
     os.write(fd, b"ready\n")
     with os.fdopen(os.dup(fd)) as numbers:
-        for number in numbers:  # a thread each: a long command holds up nobody
+        for number in numbers:
             threading.Thread(target=answer, args=[number.strip()], daemon=True).start()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    if sys.argv[1:]:
+        by_mail(sys.argv[1], Path(sys.argv[2]))
+    else:
+        by_lines()
