@@ -8,6 +8,9 @@ import pytest
 from tests.attacks.wire import Parts, Said, in_a_job, request, to_dockerd
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
+
 # method, target, body; `mine` is a running container of the asker's.
 REFUSED: dict[str, tuple[str, str, object]] = {
     "update": ("POST", "/containers/mine/update", {"PidsLimit": -1, "RestartPolicy": {"Name": "always"}}),

@@ -10,6 +10,9 @@ import pytest
 from tests.attacks.wire import BROKER, Parts, Said, create, in_a_job, request, script, to_dockerd
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
+
 BODY = json.dumps({"Image": "img", "Cmd": ["true"]})
 # What dockerd would answer to a request that slipped through: "CreatedBy".
 HISTORY = request("GET", "/images/img/history")

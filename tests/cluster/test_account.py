@@ -56,15 +56,15 @@ def test_it_is_the_askers_own_jobs(cluster: Cluster, node: str) -> None:
 
 
 def test_a_container_that_outlives_its_broker_is_accounted_for(cluster: Cluster, node: str) -> None:
-    eats = "x=$(head -c 30000000 /dev/zero | tr '\\0' a); touch /w/eaten; until [ -e /w/go ]; do sleep 0.1; done"
+    eats = "x=$(yes | head -c 30000000); touch /w/eaten; until [ -e /w/go ]; do sleep 0.1; done"
     job = cluster.sbatch(
-        f'mkdir $SLURM_JOB_ID; docker run -d --name m -v $PWD/$SLURM_JOB_ID:/w img sh -c "{eats}"; '
+        f"mkdir $SLURM_JOB_ID; docker run -d --name m1 -v $PWD/$SLURM_JOB_ID:/w img sh -c '{eats}'; "
         "cd $SLURM_JOB_ID; until [ -e over ]; do sleep 0.1; done"
     )
     home = f"~ann/{job.id}"
     cluster.wait(node, f"test -e {home}/eaten", "a container with much memory")
     cluster.service(node, "restart", "broker")
-    pid = cluster.docker(node, f"inspect --format '{{{{.State.Pid}}}}' slurm-{job.id}-0.m").out.strip()
+    pid = cluster.docker(node, f"inspect --format '{{{{.State.Pid}}}}' slurm-{job.id}-0.m1").out.strip()
     cluster.wait(node, f"grep -qs '^Pid:.{pid}$' /proc/[0-9]*/fdinfo/*", "a pidfd of the next broker's")
     cluster.must(node, f"touch {home}/go")
     cluster.wait(node, f"slurm-hooks report --json {job.id} | grep -q '\"end\"'", "the container's end")

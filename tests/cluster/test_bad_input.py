@@ -38,6 +38,9 @@ HARMLESS: dict[str, dict[str, str | None]] = {
 }
 RUN_HOOK = """
 import os, subprocess, sys
+
+pytestmark = pytest.mark.anywhere
+
 environ = {environ!r}
 for hook in ("prolog", "epilog"):
     done = subprocess.run([f"/etc/slurm/{{hook}}.d/50-slurm-hooks"], env=environ, capture_output=True, text=True)

@@ -52,7 +52,7 @@ def test_a_container_may_ask_for_less_and_not_for_more(cluster: Cluster, node: s
 FULL_JOB = """rm -f full
 docker run -d -v $PWD:/w img sh -c 'i=0; while [ $i -lt 190 ]; do sleep 99 & i=$((i+1)); done; >/w/full; wait'
 until [ -e full ]; do sleep 0.1; done; rm full
-for i in $(seq 100); do docker run --rm img true || break; sleep 99 & sleep 99 & done
+for i in $(seq 100); do docker run --rm img true || break; for j in 1 2 3 4; do sleep 99 & done; done
 kill $(jobs -p)"""
 
 

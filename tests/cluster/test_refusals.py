@@ -13,6 +13,9 @@ from slurm_hooks import commandline
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
 
+pytestmark = pytest.mark.anywhere
+
+
 REFUSED = {
     "--privileged": "docker run --rm --privileged img id",
     "-v /etc": "docker run --rm -v /etc:/x img id",

@@ -6,7 +6,12 @@ Its place too: tests/cluster/test_refusals.py, in a site that allows one contain
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.slurm import Cluster
+
+pytestmark = pytest.mark.anywhere
+
 
 TIMES = 8
 
