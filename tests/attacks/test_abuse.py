@@ -22,7 +22,6 @@ from tests.cluster.slurm import Cluster
 
 pytestmark = pytest.mark.anywhere
 
-
 AT_EVERYBODYS = next(load for load in LOADS if load.socket and not load.outside)
 
 

@@ -54,3 +54,18 @@ def test_what_another_job_of_the_user_may_use_is_left_alone(cluster: Cluster, cl
     assert job.events("beside") == job.events("ended") == []
     other.cancel()
     other.wait()
+
+
+def test_a_fuse_mount_that_outlives_its_job_is_told_of(cluster: Cluster, node: str) -> None:
+    if cluster.sh(node, "modprobe fuse; mountpoint -q /sys/fs/fuse/connections").status:
+        pytest.skip("the lab's node has no fusectl, which tells whose a connection is")
+    job = cluster.run("python3 /src/tests/labs/hung_fs.py $PWD/mine --daemon; echo ESCAPED")
+    assert "ESCAPED" in job.output
+    try:
+        assert job.events("epilog")[-1]["verdict"] == "clean"
+        assert cluster.sh(node, "pgrep -u ann").status == 1  # its server was in the job
+        assert "/home/ann/mine fuse" in cluster.must(node, "cat /proc/mounts")
+        (event,) = job.events("beside")
+        assert (event["kind"], event["what"]) == ("fuse", "fuse on /home/ann/mine"), event
+    finally:
+        cluster.must(node, "fusermount3 -uz mine; rm -rf mine mine.pid", user="ann")

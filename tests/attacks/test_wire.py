@@ -12,7 +12,6 @@ from tests.cluster.slurm import Cluster
 
 pytestmark = pytest.mark.anywhere
 
-
 BODY = json.dumps({"Image": "img", "Cmd": ["true"]})
 # What dockerd would answer to a request that slipped through: "CreatedBy".
 HISTORY = request("GET", "/images/img/history")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
 GOOD = {
     "SLURM_JOB_UID": "1001",
     "SLURM_JOB_GID": "1001",
@@ -38,9 +40,6 @@ HARMLESS: dict[str, dict[str, str | None]] = {
 }
 RUN_HOOK = """
 import os, subprocess, sys
-
-pytestmark = pytest.mark.anywhere
-
 environ = {environ!r}
 for hook in ("prolog", "epilog"):
     done = subprocess.run([f"/etc/slurm/{{hook}}.d/50-slurm-hooks"], env=environ, capture_output=True, text=True)

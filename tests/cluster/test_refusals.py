@@ -15,7 +15,6 @@ from tests.labs.base import Done
 
 pytestmark = pytest.mark.anywhere
 
-
 REFUSED = {
     "--privileged": "docker run --rm --privileged img id",
     "-v /etc": "docker run --rm -v /etc:/x img id",

@@ -12,7 +12,6 @@ from tests.cluster.slurm import Cluster
 
 pytestmark = pytest.mark.anywhere
 
-
 TIMES = 8
 
 

@@ -15,7 +15,6 @@ from tests.faults.gate import Gate, gate
 
 pytestmark = pytest.mark.anywhere
 
-
 SCRIPT = """rm -f go; docker run -d --name first img sleep 600; echo broken off
 until [ -e go ]; do sleep 0.1; done; rm go
 docker ps -a --format 'sees {{.Names}}'; docker run --rm --name first img echo the name is free; echo over; sleep 600"""
