@@ -10,9 +10,10 @@ from tests.bench.containers import DOCKERD, ended, filled
 from tests.bench.figures import Bar, Figure
 from tests.bench.hooks import FIRST, in_step, running_job
 from tests.cluster.slurm import Cluster
-from tests.cluster.test_limits import BOMB, pids_file
+from tests.cluster.test_limits import pids
 
 FOREIGN = "bench-foreign"
+BOMB = "f() { f | f & }; f"  # all of it forks, and nothing else
 PIDS = 4096
 FULL = PIDS - 400  # a bomb at its limit loses the shells that could not fork, so it swings below it
 WORK = """/usr/bin/python3 -I -c '
@@ -78,7 +79,7 @@ def beside(cluster: Cluster, rounds: int) -> Iterator[Figure]:
                 options="-n1 --mem=3000",
             )
             bomb.wait_for_output("started")
-            cluster.wait(cluster.node, f"[ $(cat {pids_file(cluster, bomb)}) -ge {FULL} ]", "a bomb at its limit")
+            cluster.wait(cluster.node, f"[ $(cat {pids(cluster, bomb, 'current')}) -ge {FULL} ]", "a bomb at its limit")
             times["during"] += in_step(neighbour, WORK)["seconds"]
             bomb.cancel()
             bomb.wait()

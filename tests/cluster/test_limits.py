@@ -7,15 +7,21 @@ import pytest
 
 from tests.cluster.slurm import Cluster, Job
 
-BOMB = "f() { f | f & }; f"
+BOMB = "f() { sleep 600 & f | f & }; f"  # its shells die where they cannot fork: sleeps are what it keeps
 IN_CONTAINER = f"docker run -d --name bomb img sh -c '{BOMB}; sleep 600'; echo started; sleep 600"
 IN_SCRIPT = f"echo started; ({BOMB}) 2>/dev/null; sleep 600"
-GROWN = 192  # a bomb at its limit loses the shells that could not fork, so it swings below it
 SMALL = 256  # the figure of partition `small` in tests/labs/slurm-hooks.toml
 
 
-def pids_file(cluster: Cluster, job: Job) -> str:
-    return f"/sys/fs/cgroup{'/pids' if cluster.version == 1 else ''}{job.cgroup}/pids.current"
+def pids(cluster: Cluster, job: Job, file: str) -> str:
+    """A file of the pids controller in the job's cgroup."""
+    return f"/sys/fs/cgroup{'/pids' if cluster.version == 1 else ''}{job.cgroup}/pids.{file}"
+
+
+def full(cluster: Cluster, job: Job) -> str:
+    """A shell condition: the kernel has refused a fork in the job or a container of it (cgroup-v2.rst, pids.events)."""
+    events = pids(cluster, job, "events")
+    return f"grep -qs 'max [1-9]' {events} {events.replace('/pids.events', '/*/pids.events')}"
 
 
 def reserve(cluster: Cluster) -> int:
@@ -29,8 +35,8 @@ def test_a_fork_bomb_is_held_and_ends_with_the_job(cluster: Cluster, node: str, 
     job.wait_for_output("started")
     limit = job.events("prolog")[0]["effective"]
     assert limit == SMALL + reserve(cluster)
-    cluster.wait(node, f"[ $(cat {pids_file(cluster, job)}) -ge {GROWN} ]", "a bomb that has grown")
-    assert int(cluster.must(node, f"cat {pids_file(cluster, job)}")) <= limit
+    cluster.wait(node, full(cluster, job), "a bomb at its limit")
+    assert int(cluster.must(node, f"cat {pids(cluster, job, 'current')}")) <= limit
     neighbour = cluster.srun("docker run --rm img echo well", user="bob", options="--mem=200")
     assert "well" in neighbour.out, neighbour
     job.cancel()
@@ -65,7 +71,7 @@ def test_slurms_own_threads_have_room_when_a_job_is_full(cluster: Cluster, node:
     # Without their reserve slurmstepd dies of a full job, and the node stays in "completing" for minutes.
     job = cluster.sbatch(f"docker run -d img sh -c '{BOMB}'; {IN_SCRIPT}", options="-p small --mem=500")
     job.wait_for_output("started")
-    cluster.wait(node, f"[ $(cat {pids_file(cluster, job)}) -ge {GROWN} ]", "a full job")
+    cluster.wait(node, full(cluster, job), "a full job")
     job.cancel()
     assert job.wait()["verdict"] == "clean"
     assert "fatal" not in cluster.must(node, f"grep -F '[{job.id}.' /var/log/slurm/slurmd.log || true")
