@@ -65,17 +65,25 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 1
     figures: list[Figure] = []
-    for name in wish.only or BENCHES:
-        print(f"bench: {name} …", file=sys.stderr, flush=True)
-        for figure in BENCHES[name](Cluster(lab)):
-            figures.append(figure)
-            print(f"  {figure.name}: {figure.ratio:.2f}", file=sys.stderr, flush=True)
-    text = json.dumps([figure.to_json() for figure in figures], indent=1)
-    written = Path(ROOT) / "build" / "bench.json"
-    written.parent.mkdir(exist_ok=True)
-    written.write_text(text + "\n")
-    print(text if wish.json else table(figures))
+    try:
+        for name in wish.only or BENCHES:
+            print(f"bench: {name} …", file=sys.stderr, flush=True)
+            for figure in BENCHES[name](Cluster(lab)):
+                figures.append(figure)
+                print(f"  {figure.name}: {figure.ratio:.2f}", file=sys.stderr, flush=True)
+    finally:  # what was measured before something went wrong is worth to be read
+        written(figures)
+        print(json.dumps([figure.to_json() for figure in figures], indent=1) if wish.json else table(figures))
     return 0 if all(figure.met for figure in figures) else 1
+
+
+def written(figures: list[Figure]) -> None:
+    """Into build/bench.json, where a figure takes the place of one of its name."""
+    file = Path(ROOT) / "build" / "bench.json"
+    file.parent.mkdir(exist_ok=True)
+    before = json.loads(file.read_text()) if file.exists() else []
+    found = {figure["name"]: figure for figure in (*before, *(figure.to_json() for figure in figures))}
+    file.write_text(json.dumps([*found.values()], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import json, time
 begun = time.perf_counter()
 for number in range(8_000_000): number * number
 print(json.dumps({"seconds": [time.perf_counter() - begun]}))'"""
+SPINS = "while :; do :; done"
+EXPLODES = f"docker run -d --pids-limit {PIDS} img sh -c '{BOMB}; sleep 600'; sleep 600"
 
 
 @contextmanager
@@ -67,25 +69,25 @@ def bombs(cluster: Cluster, rounds: int) -> Iterator[Figure]:
 
 
 def beside(cluster: Cluster, rounds: int) -> Iterator[Figure]:
-    """A job's own work while another job of the node is a fork bomb, each on a core of its own, against before it."""
-    times: dict[str, list[float]] = {"during": [], "before": []}
+    """A job's own work while another job of the node is a fork bomb, each on a core of its own, against before it.
+
+    And beside a job that spins: what two busy cores of this machine cost each other without us.
+    """
+    times: dict[str, list[float]] = {"before": [], "spins": [], "bomb": []}
     with running_job(cluster, "-n1 --mem=200") as neighbour:
         in_step(neighbour, WORK)
         for _ in range(rounds):
             times["before"] += in_step(neighbour, WORK)["seconds"]
-            bomb = cluster.sbatch(
-                f"docker run -d --pids-limit {PIDS} img sh -c '{BOMB}; sleep 600'; echo started; sleep 600",
-                user="bob",
-                options="-n1 --mem=3000",
-            )
-            bomb.wait_for_output("started")
-            cluster.wait(cluster.node, f"[ $(cat {pids(cluster, bomb, 'current')}) -ge {FULL} ]", "a bomb at its limit")
-            times["during"] += in_step(neighbour, WORK)["seconds"]
-            bomb.cancel()
-            bomb.wait()
-    yield Figure(
-        "a job's work beside a fork bomb / before it",
-        tuple(times["during"]),
-        tuple(times["before"]),
-        Bar(ratio=1 / 0.95),
-    )
+            for side, script in (("spins", SPINS), ("bomb", EXPLODES)):
+                other = cluster.sbatch(f"echo started; {script}", user="bob", options="-n1 --mem=3000")
+                other.wait_for_output("started")
+                if side == "bomb":
+                    now = pids(cluster, other, "current")
+                    cluster.wait(cluster.node, f"[ $(cat {now}) -ge {FULL} ]", "a bomb at its limit")
+                times[side] += in_step(neighbour, WORK)["seconds"]
+                other.cancel()
+                other.wait()
+    before, spins, bomb = (tuple(times[side]) for side in ("before", "spins", "bomb"))
+    yield Figure("a job's work beside a job that spins / before it", spins, before)
+    yield Figure("a job's work beside a fork bomb / before it", bomb, before, Bar(ratio=1 / 0.95))
+    yield Figure("a job's work beside a fork bomb / beside a job that spins", bomb, spins)
