@@ -47,7 +47,8 @@ def main() -> int:
     print(HEAD, flush=True)
     with open_door(cluster, cluster.node, group="bob") as door:
         seen, good = [], True
-        for load in (load for load in LOADS if asked.only in load.name):  # with its yardstick and itself at dockerd, one after the other: a machine has its moods
+        # With its yardstick and itself at dockerd, one after the other: a machine has its moods.
+        for load in (load for load in LOADS if asked.only in load.name):
             yardstick = beside(cluster, load.yardstick, asked.rounds)
             ours, theirs = (beside(cluster, load, asked.rounds, where) for where in ("", door))
             seen += [yardstick, ours, theirs]
