@@ -18,11 +18,12 @@ def places(job: jobs.Job, run: str = config.RUN) -> list[str]:
 
 def processes(job: jobs.Job, run: str = config.RUN) -> list[Left]:
     """Processes in the job's cgroup, in any hierarchy."""
-    innocent = ourselves()
     cgroup = cgroups.of(job.version)
     found = []
     for path in places(job, run):
-        for pid in cgroup.processes(path):
+        pids = cgroup.processes(path)
+        innocent = ourselves() if pids else set()
+        for pid in pids:
             if pid not in innocent and (words := described(pid)):
                 found.append(Left("process", words, f"in the job's cgroup {path}"))
     return found

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process in words, and which are our own."""
+"""A process in words, and which are our own. Where there is none, psutil's import is saved: 10 ms and more."""
 
 from __future__ import annotations
 
 import os
-
-import psutil
 
 from slurm_hooks import linux
 from slurm_hooks.errors import one_line
@@ -13,11 +11,15 @@ from slurm_hooks.errors import one_line
 
 def ourselves() -> set[int]:
     """This process and its ancestors: with PrologFlags=RunInJob they are in the job's cgroup."""
+    import psutil
+
     return {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
 
 
 def described(pid: int) -> str:
     """`pid 4242 cat, state D in fuse_dev_do_write`; "" where it is gone or a zombie, which holds nothing."""
+    import psutil
+
     try:
         process = psutil.Process(pid)
         with process.oneshot():

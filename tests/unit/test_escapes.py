@@ -81,3 +81,19 @@ def test_a_drain_reason_names_job_user_and_culprit(left: list[Left], words: str)
     reason = teardown.reason(job_of(), left)
     assert reason.startswith(words)
     assert "\n" not in reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.parametrize(("uid", "found"), [(0, 1), (61_234, 0)], ids=["containerd's", "a user's, by its name"])
+def test_a_shim_is_roots(uid: int, found: int) -> None:
+    container = "5a" * 32
+    argv = ["/usr/bin/python3", "-I", "-c", PROGRAM, "containerd-shim-runc-v2", "-id", container]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=uid, cwd="/")
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"named\n"
+        shims = escapes.shims([container, "5b" * 32])
+        assert [one.kind for one in shims] == ["shim"] * found
+        assert all(one.what == f"pid {process.pid} python3 of {container[:12]}" for one in shims)
+    finally:
+        process.kill()
+        process.communicate()
