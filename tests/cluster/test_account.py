@@ -57,11 +57,10 @@ def test_it_is_the_askers_own_jobs(cluster: Cluster, node: str) -> None:
 
 def test_a_container_that_outlives_its_broker_is_accounted_for(cluster: Cluster, node: str) -> None:
     eats = "x=$(yes | head -c 30000000); touch /w/eaten; until [ -e /w/go ]; do sleep 0.1; done"
+    home = cluster.must(node, "mktemp -d -p ~", user="ann").strip()
     job = cluster.sbatch(
-        f"rm -rf $SLURM_JOB_ID; mkdir $SLURM_JOB_ID; docker run -d --name m1 -v $PWD/$SLURM_JOB_ID:/w img sh -c '{eats}'; "
-        "cd $SLURM_JOB_ID; until [ -e over ]; do sleep 0.1; done"
+        f"cd {home}; docker run -d --name m1 -v $PWD:/w img sh -c '{eats}'; until [ -e over ]; do sleep 0.1; done"
     )
-    home = f"~ann/{job.id}"
     cluster.wait(node, f"test -e {home}/eaten", "a container with much memory")
     cluster.service(node, "restart", "broker")
     pid = cluster.docker(node, f"inspect --format '{{{{.State.Pid}}}}' slurm-{job.id}-0.m1").out.strip()
