@@ -16,7 +16,7 @@ from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
 from slurm_hooks.settings import ContainerLimits, Images, Settings
 
-EPILOG_SECONDS = 92  # its bound without the site's grace: docs/operators.md, "The end of a job"
+EPILOG_BOUND = 92  # its bound without the site's grace: docs/operators.md, "The end of a job"
 UNLIMITED = 65_534  # INFINITE16 of slurm.h, as scontrol prints a timeout that is not set
 INCLUDE = "Include /etc/slurm/slurm-hooks.conf in slurm.conf, then scontrol reconfigure."
 # What does not happen where no line of slurm.conf runs the hook.
@@ -118,10 +118,10 @@ def slurm(said: Mapping[str, str], grace: int) -> Iterator[Finding]:
         )  # fmt: skip
     for name in ("EpilogTimeout", "PrologEpilogTimeout"):  # the first one since 25.05
         seconds = int((re.match(r"\d+", said.get(name, "")) or ["0"])[0])
-        if 0 < seconds < EPILOG_SECONDS + grace and seconds != UNLIMITED:
+        if 0 < seconds < EPILOG_BOUND + grace and seconds != UNLIMITED:
             yield Finding(
                 "weak", f"{name} = {seconds}: an Epilog on a node whose dockerd hangs is killed, and the node drains "
-                "without a reason", f"Set {EPILOG_SECONDS + grace} or more, or nothing.",
+                "without a reason", f"Set {EPILOG_BOUND + grace} or more, or nothing.",
             )  # fmt: skip
 
 

@@ -69,11 +69,16 @@ def end(tasks: list[Task], seconds: float) -> None:
     roots = {task.id: _root(task) for task in tasks}
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda task: _delete(task, deadline), tasks))
-    mounted = {mount.point for mount in linux.mounts_of("self") if mount.kind in ("overlay", "fuse.fuse-overlayfs")}
-    for task in tasks:
-        if roots[task.id] in mounted and not os.path.isdir(task.bundle):
+    unmount(roots[task.id] for task in tasks if not os.path.isdir(task.bundle))
+
+
+def unmount(roots: Iterable[str]) -> None:
+    """Unmount those of these roots that are mounted, as dockerd does; the layers are its to remove. Raises nothing."""
+    wanted = set(roots)
+    for mount in linux.mounts_of("self"):
+        if mount.point in wanted and mount.kind in ("overlay", "fuse.fuse-overlayfs"):
             try:
-                linux.umount2(roots[task.id], linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
+                linux.umount2(mount.point, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
             except OSError:
                 pass  # the fresh look tells
 

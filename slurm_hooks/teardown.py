@@ -182,12 +182,7 @@ class UnmountRoots:
         return f"unmount what is left of the roots of {len(self.roots)} containers"
 
     def do(self, node: Node) -> None:
-        for mount in linux.mounts_of("self"):
-            if mount.point in self.roots and mount.kind == "overlay":
-                try:  # as dockerd does; nothing of the job runs in it, and the layers are dockerd's to remove
-                    linux.umount2(mount.point, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)
-                except OSError:
-                    pass  # the fresh look tells
+        tasks.unmount(self.roots)
 
 
 @dataclass(frozen=True)
@@ -227,13 +222,14 @@ def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation
     own = containers_cgroups(job) if places == [job.cgroup] else places
     targets = tuple(own if escapes.is_inside(job, cgroup) else places)
     # By the broker's notes and by the kernel: a note may be damaged, and what runs has a cgroup.
-    ids = {*escapes.container_ids(job, run), *(path.rpartition("/")[2] for path in own)}
+    noted = escapes.noted(job, run)
+    ids = {*noted, *(path.rpartition("/")[2] for path in own)}
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
     if targets:
         operations.append(EndProcesses(targets))
     operations.append(RemoveContainers(job.key, len(ids), tuple(own)))
     operations.append(EndTasks(tuple(sorted(ids))))
-    if roots := escapes.roots(job, run):
+    if roots := set(filter(None, noted.values())):
         operations.append(UnmountRoots(tuple(sorted(roots))))
     operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]

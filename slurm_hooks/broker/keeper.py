@@ -121,8 +121,9 @@ async def reconcile(up: Upstream) -> None:
         )
         if status != 200:
             return
-        mounted = {mount.point for mount in linux.mounts_of("self")}
         names = {container["Id"]: (container.get("Names") or [""])[0] for container in there}
+        missing = any(note.id not in names for _, note in noted)
+        mounted = {mount.point for mount in linux.mounts_of("self")} if missing else set()
         for job, note in noted:
             name = names.get(note.id, "").partition(".")[2]
             if note.id not in names and note.root in mounted:

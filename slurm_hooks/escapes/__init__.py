@@ -16,21 +16,22 @@ from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
-from slurm_hooks.escapes.runtime import container_ids, roots, shims
+from slurm_hooks.escapes.runtime import noted, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
-    "LIKELY", "NOTE", "SURE", "Left", "beside", "choices", "container_ids", "described", "directories", "everything",
-    "is_inside", "mounts", "ourselves", "places", "processes", "roots", "shims",
+    "LIKELY", "NOTE", "SURE", "Left", "beside", "choices", "described", "directories", "everything",
+    "is_inside", "mounts", "noted", "ourselves", "places", "processes", "shims",
 ]  # fmt: skip
 
 
 def everything(job: jobs.Job, containers: list[dict[str, Any]], *, run: str = config.RUN) -> list[Left]:
     """All that is left of a job; `containers` as dockerd lists them now."""
+    own = noted(job, run)
     return [
         *processes(job, run),
         *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
-        *shims(container_ids(job, run)),
-        *mounts(job, run),
+        *shims(own),
+        *mounts(job, own.values(), run),
         *directories(job, run),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from slurm_hooks import cgroups, config, jobs, linux
 from slurm_hooks.escapes.left import Left
-from slurm_hooks.escapes.runtime import container_ids
+from slurm_hooks.escapes.runtime import noted
 from slurm_hooks.escapes.words import described, ourselves
 
 
@@ -13,7 +13,7 @@ def places(job: jobs.Job, run: str = config.RUN) -> list[str]:
     """The cgroups that are this run's own: the job's, or those of its noted containers where a later run is there."""
     if jobs.holds_cgroup(job, run):
         return [job.cgroup]
-    return [f"{job.cgroup}/{container}" for container in container_ids(job, run)]
+    return [f"{job.cgroup}/{container}" for container in noted(job, run)]
 
 
 def processes(job: jobs.Job, run: str = config.RUN) -> list[Left]:

@@ -8,38 +8,35 @@ import os
 from slurm_hooks import config, jobs, linux
 from slurm_hooks.escapes.left import Left
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 SHIM = "containerd-shim"  # the kernel keeps 15 characters of containerd-shim-runc-v2 (proc_pid_comm(5))
 
 
-def container_ids(job: jobs.Job, run: str = config.RUN) -> list[str]:
-    """The ids of the job's containers that the broker noted."""
-    return _noted(job, run, "id")
-
-
-def roots(job: jobs.Job, run: str = config.RUN) -> list[str]:
-    """Where dockerd mounts the roots of the containers that the broker noted."""
-    return _noted(job, run, "root")
-
-
-def _noted(job: jobs.Job, run: str, what: str) -> list[str]:
+def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, str]:
+    """The job's containers that the broker noted: id → where dockerd mounts its root."""
     import json
 
-    found = []
+    found = {}
     top = f"{jobs.directory(job.key, run)}/containers"
     for nonce in os.listdir(top) if os.path.isdir(top) else []:
         try:
-            found.append(str(json.loads(linux.read(f"{top}/{nonce}"))[what]))
+            note = json.loads(linux.read(f"{top}/{nonce}"))
+            found[str(note["id"])] = str(note.get("root", ""))
         except (OSError, ValueError, KeyError):
-            pass  # begun, and never heard of by dockerd
-    return [one for one in found if one]
+            pass
+    found.pop("", None)  # begun, and never heard of by dockerd
+    return found
 
 
-def shims(ids: list[str]) -> list[Left]:
+def shims(ids: Iterable[str]) -> list[Left]:
     """containerd-shim processes of the job's containers: they live in containerd's cgroup, not in the job's."""
-    if not ids:
+    wanted = set(ids)
+    if not wanted:
         return []
     found = []
-    wanted = set(ids)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             # Root's: what another user calls so, with an id that `ps` shows to all, must not drain the node.

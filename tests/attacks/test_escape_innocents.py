@@ -31,7 +31,7 @@ sh -c 'echo 1002 > /proc/self/loginuid; exec setsid setpriv --reuid ann --clear-
 @pytest.fixture
 def bystanders(cluster: Cluster, node: str) -> Iterator[str]:
     """A node with what must live on."""
-    if cluster.sh(node, "test -d /run/systemd/system").status:
+    if not cluster.has_systemd:
         pytest.skip("the lab's node has no systemd")
     cluster.must(node, PREPARE)
     cluster.must(node, BYSTANDERS.format(ready=READY))

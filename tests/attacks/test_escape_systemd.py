@@ -28,7 +28,7 @@ WAIT = "echo ESCAPED; until [ -e go ]; do sleep 0.1; done; rm go"
 @pytest.fixture
 def systemd(cluster: Cluster, node: str) -> Iterator[str]:
     """A node with systemd, on which ann may have a manager of her own; afterwards she has none."""
-    if cluster.sh(node, "test -d /run/systemd/system").status:
+    if not cluster.has_systemd:
         pytest.skip("the lab's node has no systemd")
     cluster.must(node, PREPARE)
     yield node

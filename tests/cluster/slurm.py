@@ -90,6 +90,11 @@ class Cluster:
         """Of the cgroup hierarchy on the nodes."""
         return 2 if self.sh(self.node, "test -e /sys/fs/cgroup/cgroup.controllers").status == 0 else 1
 
+    @property
+    def has_systemd(self) -> bool:
+        """Does systemd run the nodes?"""
+        return self.sh(self.node, "test -d /run/systemd/system").status == 0
+
     def sh(self, host: str, script: str, *, user: str = "root", timeout: float = WITHIN, stdin: str = "") -> Done:
         """As Lab.sh."""
         return self.lab.sh(host, script, user=user, timeout=timeout, stdin=stdin)
@@ -156,7 +161,7 @@ EOF"""
 
     def service(self, node: str, verb: str, name: str) -> str:
         """start, stop, kill or restart a daemon: dockerd, broker, containerd, slurmd."""
-        if self.sh(node, "test -d /run/systemd/system").status != 0:
+        if not self.has_systemd:
             return self.must(node, f"/src/tests/labs/compose/service {verb} {name}")
         unit = {"dockerd": "slurm-hooks-docker", "broker": "slurm-hooks-broker"}.get(name, name)
         return self.must(

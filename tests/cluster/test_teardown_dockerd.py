@@ -82,6 +82,8 @@ def test_what_dockerd_has_forgotten_and_is_there_is_taken_down(
     if what == "has ended":
         cluster.must(node, f"kill -9 {pid}; while [ -e /proc/{pid} ]; do sleep 0.1; done")
     assert n1[:12] not in cluster.docker(node, "ps -a").out
+    shim = cluster.sh(node, f"pgrep -f -- '[-]id {n1}'").status == 0
+    assert shim is (what != "is a mounted root and nothing else")
     assert cluster.must(node, mounted).strip() == "2"
     job.cancel()
     assert job.wait()["verdict"] == "clean"

@@ -22,13 +22,8 @@ class Hands:
         self._numbers = count()
         self._waiting: dict[int, Future[Done]] = {}
         self._writing = threading.Lock()
-        self._alive = True
+        self.alive = True  # is it worth to ask it? No: its host, or it, has ended
         threading.Thread(target=self._listen, daemon=True).start()
-
-    @property
-    def alive(self) -> bool:
-        """Is it worth to ask it? No: its host, or it, has ended."""
-        return self._alive
 
     def ask(self, script: str, user: str, timeout: float, stdin: str) -> Done:
         """Status 124: it was not done in time, and its process group was killed; 125: the agent died."""
@@ -40,7 +35,7 @@ class Hands:
             assert self._agent.stdin is not None
             self._agent.stdin.write(json.dumps(asked).encode() + b"\n")
             self._agent.stdin.flush()
-        if not self._alive:
+        if not self.alive:
             self._give_up()
         return answer.result(timeout + 30)
 
@@ -49,7 +44,7 @@ class Hands:
         for line in self._agent.stdout:
             done = json.loads(line)
             self._waiting.pop(done.pop("number")).set_result(Done(**done))
-        self._alive = False
+        self.alive = False
         self._agent.wait()
         self._give_up()
 

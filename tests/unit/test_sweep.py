@@ -330,7 +330,7 @@ def test_an_adopted_run_is_one_whose_epilog_was_broken_off(run: Path, monkeypatc
     (known,) = jobs.everyone()
     assert (known.key, known.state) == (job.key, jobs.CLOSING)
     assert jobs.had_containers(job.key)
-    assert escapes.container_ids(job, str(run)) == ["ab" * 32]
+    assert [*escapes.noted(job, str(run))] == ["ab" * 32]
 
 
 @pytest.mark.parametrize(
