@@ -16,7 +16,7 @@ from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
 from slurm_hooks.settings import ContainerLimits, Images, Settings
 
-EPILOG_BOUND = 92  # its bound without the site's grace: docs/operators.md, "The end of a job"
+EPILOG_BOUND = 113  # its bound without the site's grace: docs/operators.md, "The end of a job"
 UNLIMITED = 65_534  # INFINITE16 of slurm.h, as scontrol prints a timeout that is not set
 INCLUDE = "Include /etc/slurm/slurm-hooks.conf in slurm.conf, then scontrol reconfigure."
 # What does not happen where no line of slurm.conf runs the hook.

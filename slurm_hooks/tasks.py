@@ -6,7 +6,8 @@
 
 dockerd asks containerd for a task and mounts its root by itself; so when dockerd is away or has lost the
 container's directory, nobody takes either down (seen with 26.1: after its restart the container runs on,
-and dockerd neither lists nor ends it). Asked through ctr(8), which comes with containerd.
+and dockerd neither lists nor ends it; one whose shim does not answer for 10 s it removes from its list all the
+same). Asked through ctr(8), which comes with containerd.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ STATES = (
     ("/run/docker/containerd/daemon", "/run/docker/containerd/containerd.sock"),
 )
 PARALLEL = 8
+SHIM = "containerd-shim"  # the kernel keeps 15 characters of containerd-shim-runc-v2 (proc_pid_comm(5))
+SHIM_SECONDS = 3.0  # for containerd to clean up after a shim that was killed
 
 
 class Task:
@@ -63,12 +66,48 @@ def of(ids: Iterable[str], states: tuple[tuple[str, str], ...] = STATES) -> list
     ]
 
 
+def is_left(container: str, root: str) -> bool:
+    """Has containerd a task of it, or is its root mounted? Asked of what dockerd has no more. Cheap, and waits not."""
+    return bool(of([container])) or bool(root and os.path.ismount(root))
+
+
+def shims(ids: Iterable[str]) -> list[tuple[int, str, str]]:
+    """(pid, container's id, program) of the containerd-shim processes of these containers. Reads all of /proc."""
+    wanted = set(ids)
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc") if wanted else ()):
+        try:
+            line = _shim(int(pid))
+        except OSError:
+            continue  # gone
+        found += [(int(pid), container, line[0]) for container in wanted.intersection(line)]
+    return found
+
+
+def _shim(pid: int) -> list[str]:
+    """A shim's command line; empty where the process is none. Raises OSError."""
+    # Root's: what another user calls so, with an id that `ps` shows to all, is not to be blamed on a job, or ended.
+    if linux.read(f"/proc/{pid}/comm").rstrip("\n") != SHIM or os.stat(f"/proc/{pid}").st_uid != 0:
+        return []
+    return linux.read(f"/proc/{pid}/cmdline").split("\0")
+
+
 def end(tasks: list[Task], seconds: float) -> None:
-    """Have containerd delete the tasks, and their shims with them; then unmount their roots. Raises nothing."""
+    """Have containerd delete the tasks, and their shims with them; then unmount their roots. Raises nothing.
+
+    A shim that does not answer containerd is killed, and containerd then cleans up after it. That is safe where no
+    process of the container is left, which is the caller's to know: it would lose its parent, and nothing else.
+    """
     deadline = time.monotonic() + seconds
     roots = {task.id: _root(task) for task in tasks}
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda task: _delete(task, deadline), tasks))
+    if stuck := [task for task in tasks if os.path.isdir(task.bundle)]:
+        for pid, container, _ in shims(task.id for task in stuck):
+            linux.kill_where(pid, lambda pid=pid, id=container: id in _shim(pid))  # type: ignore[misc]
+        deadline = time.monotonic() + SHIM_SECONDS
+        while any(os.path.isdir(task.bundle) for task in stuck) and time.monotonic() < deadline:
+            time.sleep(0.05)
     unmount(roots[task.id] for task in tasks if not os.path.isdir(task.bundle))
 
 

@@ -16,6 +16,8 @@ from slurm_hooks.errors import NodeFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slurm_hooks.engine import Engine
 
 KILL_SECONDS = 8.0  # a process that is still there this long after SIGKILL waits in the kernel
@@ -128,6 +130,7 @@ class RemoveContainers:
     key: str
     noted: int
     own: tuple[str, ...] = ()  # the cgroups of the containers, named after their ids
+    seconds: float = DOCKER_SECONDS
 
     def __str__(self) -> str:
         return f"remove the containers labelled {self.key} ({self.noted} are known)"
@@ -138,38 +141,46 @@ class RemoveContainers:
         if engine is None:
             return
         try:
-            before = 0
+            before: set[str] = set()
             while ids := {str(container["Id"]) for container in engine.containers(self.key)}:
-                if len(ids) < before:  # it works, slowly: a busy node is no broken one
+                if len(ids) < len(before):  # it works, slowly: a busy node is no broken one
                     begun = time.monotonic()
-                before = len(ids)
+                elif ids == before:  # it removes them already, as the broker or a --rm has asked it to
+                    time.sleep(0.1)
+                before = ids
                 # What the kernel does not let go dockerd cannot remove; it would only wait, too.
-                ready = ids - self._running(node)
-                if time.monotonic() - begun >= DOCKER_SECONDS + (AGAIN_SECONDS if ready else 0.0):
+                ready = ids - running(self.own, node)
+                if time.monotonic() - begun >= self.seconds + (AGAIN_SECONDS if ready else 0.0):
                     break
                 if ready:
                     engine.remove(sorted(ready))
-                else:
-                    time.sleep(0.2)
         except NodeFault as error:
             node.lost(error)
 
-    def _running(self, node: Node) -> set[str]:
-        return {path.rpartition("/")[2] for path in self.own if node.cgroup.processes(path)}
+
+def running(paths: tuple[str, ...], node: Node) -> set[str]:
+    """The ids of the containers in whose cgroups a process is left."""
+    return {path.rpartition("/")[2] for path in paths if node.cgroup.processes(path)}
 
 
 @dataclass(frozen=True)
 class EndTasks:
     """What containerd still has of them after dockerd's turn: the kernel's view wins, dockerd is brought to agree."""
 
+    key: str
     ids: tuple[str, ...]
+    own: tuple[str, ...] = ()  # the cgroups of the containers, named after their ids
 
     def __str__(self) -> str:
         return f"end what containerd still has of {len(self.ids)} containers: task, shim, root mount"
 
     def do(self, node: Node) -> None:
-        if left := tasks.of(self.ids):
+        # containerd's own part waits for the same process.
+        left = tasks.of({*self.ids} - running(self.own, node))
+        if left:
             tasks.end(left, CONTAINERD_SECONDS)
+        if left and node.engine is not None:  # which may have waited for just these
+            RemoveContainers(self.key, len(left), self.own, 0.0).do(node)
 
 
 @dataclass(frozen=True)
@@ -215,20 +226,27 @@ class RemoveCgroup:
             time.sleep(0.01)
 
 
-def plan(job: jobs.Job, run: str = config.RUN, grace: int = 0) -> list[Operation]:
-    """The operations for a job, in order; `grace` in seconds. Reads the node, changes nothing."""
+def plan(
+    job: jobs.Job, run: str = config.RUN, grace: int = 0, noted: Mapping[str, str] | None = None
+) -> list[Operation]:
+    """The operations for a job, in order. Reads the node, changes nothing.
+
+    Args:
+        grace: in seconds.
+        noted: as escapes.noted; None: it is asked.
+    """
     cgroup = cgroups.of(job.version)
     places = escapes.places(job, run)
     own = containers_cgroups(job) if places == [job.cgroup] else places
     targets = tuple(own if escapes.is_inside(job, cgroup) else places)
     # By the broker's notes and by the kernel: a note may be damaged, and what runs has a cgroup.
-    noted = escapes.noted(job, run)
+    noted = escapes.noted(job, run) if noted is None else noted
     ids = {*noted, *(path.rpartition("/")[2] for path in own)}
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
     if targets:
         operations.append(EndProcesses(targets))
     operations.append(RemoveContainers(job.key, len(ids), tuple(own)))
-    operations.append(EndTasks(tuple(sorted(ids))))
+    operations.append(EndTasks(job.key, tuple(sorted(ids)), tuple(own)))
     if roots := set(filter(None, noted.values())):
         operations.append(UnmountRoots(tuple(sorted(roots))))
     operations.append(Unstage(job.key))
@@ -246,10 +264,11 @@ def verdict(
 ) -> tuple[str, list[escapes.Left]]:
     """Do the plan, look again; ("clean" or the reason that an operator reads, what is left). `late`: escapes.beside."""
     node = Node(cgroups.of(job.version), docker_socket, run)
-    for operation in plan(job, run, grace):
+    known = escapes.noted(job, run)
+    for operation in plan(job, run, grace, known):
         operation.do(node)
     beside = escapes.beside(job, late=late)
-    left = [*escapes.everything(job, listed(node, job), run=run), *beside]
+    left = [*escapes.everything(job, listed(node, job), known, run=run), *beside]
     if node.engine is None and jobs.had_containers(job.key, run):
         left.insert(0, escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
     return told(job, left), left

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from slurm_hooks import cgroups, events, jobs, linux
+from slurm_hooks import cgroups, events, jobs, linux, tasks
 from slurm_hooks.broker import account, cache, containers, notes, orphans, readback, staging, suspend
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
@@ -122,15 +122,10 @@ async def reconcile(up: Upstream) -> None:
         if status != 200:
             return
         names = {container["Id"]: (container.get("Names") or [""])[0] for container in there}
-        missing = any(note.id not in names for _, note in noted)
-        mounted = {mount.point for mount in linux.mounts_of("self")} if missing else set()
         for job, note in noted:
             name = names.get(note.id, "").partition(".")[2]
-            if note.id not in names and note.root in mounted:
-                if not note.lost:  # forgotten, not removed: dockerd was killed half-way. The Epilog takes it down
-                    notes.lose(job, note)
-            elif note.id not in names:
-                await _dropped(job.key, note.nonce)
+            if note.id not in names:
+                await _gone(job, note)
             elif name and name != note.name:
                 notes.rename(job, note, name)
         running = {container["Id"] for container in there if container.get("State") == "running"}
@@ -177,7 +172,14 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
         if note is not None and note.lost:
             await orphans.remove(up, job, note)
     else:
-        await _dropped(key, nonce)
+        note = notes.at(job, nonce)
+        for one in notes.of(job):  # and others that dockerd has no more, of which there was something left
+            if one.id and one.lost and one.nonce != nonce:
+                await _gone(job, one)
+        if note is not None and note.id:
+            await _gone(job, note)
+        else:
+            await _dropped(key, nonce)
 
 
 def _keep_peaks(job: jobs.Job, peaks: dict[str, int]) -> None:
@@ -186,6 +188,17 @@ def _keep_peaks(job: jobs.Job, peaks: dict[str, int]) -> None:
         linux.replace(f"{jobs.directory(job.key)}/ops/peaks", json.dumps(peaks))
     except OSError:
         pass  # the record goes as we write: the Epilog has read the kernel itself
+
+
+async def _gone(job: jobs.Job, note: notes.Note) -> None:
+    """dockerd has the container no more: its note goes, unless there is something of it that dockerd did not take down.
+
+    dockerd was killed half-way, or a shim did not answer it. The Epilog finds what it is by the note.
+    """
+    if not tasks.is_left(note.id, note.root):
+        await _dropped(job.key, note.nonce)
+    elif not note.lost:
+        notes.lose(job, note)
 
 
 async def _dropped(key: str, nonce: str) -> None:

@@ -9,6 +9,7 @@ what is the job's without doubt is ended here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from slurm_hooks import config, jobs
@@ -16,7 +17,7 @@ from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
-from slurm_hooks.escapes.runtime import noted, shims
+from slurm_hooks.escapes.runtime import bundles, noted, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
@@ -25,13 +26,22 @@ __all__ = [
 ]  # fmt: skip
 
 
-def everything(job: jobs.Job, containers: list[dict[str, Any]], *, run: str = config.RUN) -> list[Left]:
-    """All that is left of a job; `containers` as dockerd lists them now."""
-    own = noted(job, run)
+def everything(
+    job: jobs.Job, containers: list[dict[str, Any]], known: Mapping[str, str], *, run: str = config.RUN
+) -> list[Left]:
+    """All that is left of a job.
+
+    Args:
+        containers: as dockerd lists them now.
+        known: the containers that were noted before the teardown. The broker drops a note as soon as dockerd says
+            that the container is gone.
+    """
+    own = {**known, **noted(job, run)}
     return [
         *processes(job, run),
         *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
         *shims(own),
+        *bundles(own),
         *mounts(job, own.values(), run),
         *directories(job, run),
     ]

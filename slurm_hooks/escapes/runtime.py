@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What dockerd and containerd run outside of the job's cgroup: the shims of its containers."""
+"""What dockerd and containerd have of the job's containers outside of its cgroup: shims, and containerd's tasks."""
 
 from __future__ import annotations
 
 import os
 
-from slurm_hooks import config, jobs, linux
+from slurm_hooks import config, jobs, linux, tasks
 from slurm_hooks.escapes.left import Left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-SHIM = "containerd-shim"  # the kernel keeps 15 characters of containerd-shim-runc-v2 (proc_pid_comm(5))
 
 
 def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, str]:
@@ -33,18 +31,12 @@ def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, str]:
 
 def shims(ids: Iterable[str]) -> list[Left]:
     """containerd-shim processes of the job's containers: they live in containerd's cgroup, not in the job's."""
-    wanted = set(ids)
-    if not wanted:
-        return []
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            # Root's: what another user calls so, with an id that `ps` shows to all, must not drain the node.
-            if linux.read(f"/proc/{pid}/comm").rstrip("\n") != SHIM or os.stat(f"/proc/{pid}").st_uid != 0:
-                continue
-            line = linux.read(f"/proc/{pid}/cmdline").split("\0")
-        except OSError:
-            continue  # gone
-        for container in wanted.intersection(line):
-            found.append(Left("shim", f"pid {pid} {os.path.basename(line[0])} of {container[:12]}", "its -id"))
-    return found
+    return [
+        Left("shim", f"pid {pid} {os.path.basename(program)} of {container[:12]}", "its -id")
+        for pid, container, program in tasks.shims(ids)
+    ]
+
+
+def bundles(ids: Iterable[str]) -> list[Left]:
+    """What containerd keeps of a task that it could not take down."""
+    return [Left("task", f"containerd's task of {task.id[:12]}", task.bundle) for task in tasks.of(ids)]

@@ -60,6 +60,31 @@ def test_what_runs_is_ended_all_the_same_and_the_node_drains(cluster: Cluster, n
     cluster.resume(node)
 
 
+def test_a_shim_that_hangs_is_ended_with_its_container(cluster: Cluster, node: str, job: Job) -> None:
+    inspected = cluster.docker(node, f"inspect --format '{{{{.Id}}}}' slurm-{job.id}-0.n1")
+    cluster.must(node, f"pkill -STOP -f -- '[-]id {inspected.out.strip()}'")
+    job.cancel()
+    # dockerd gives up after 10 s and removes the container, though containerd could not: nobody names it any more.
+    assert job.wait()["verdict"] == "clean"
+    nothing_runs(cluster, node)
+
+
+def test_a_containerd_that_hangs_drains_the_node_until_it_goes_on(cluster: Cluster, node: str, job: Job) -> None:
+    cluster.must(node, "pkill -STOP -x containerd")
+    job.cancel()
+    try:
+        epilog = job.wait()
+        assert f"job {job.id} (ann)" in epilog["verdict"] and epilog["seconds"] < 41, epilog
+        cluster.must(node, "! pgrep -u ann -fx 'sleep 600'")
+        cluster.wait(cluster.lab.controller, f"sinfo -h -n {node} -o %T | grep -q drain", "the node drained")
+    finally:
+        cluster.must(node, "pkill -CONT -x containerd")
+    again = cluster.sh(node, f"slurm-hooks epilog {job.id}")
+    assert (again.status, "nothing left" in again.out) == (0, True), again
+    nothing_runs(cluster, node)
+    cluster.resume(node)
+
+
 @pytest.mark.parametrize("what", ["runs", "has ended", "is a mounted root and nothing else"])
 def test_what_dockerd_has_forgotten_and_is_there_is_taken_down(
     cluster: Cluster, node: str, job: Job, what: str

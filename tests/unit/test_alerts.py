@@ -29,7 +29,7 @@ FIRES: dict[str, tuple[dict[str, str], int, int]] = {
     "SlurmHooksEpilogBrokenOff": ({'jobs{state="closing"}': "0x59 1x60"}, 76, 70),
     "SlurmHooksTeardownSlow": (
         {'teardown_seconds_bucket{le="10"}': "0x120", **{f'teardown_seconds_bucket{{le="{le}"}}': "0+1x120" for le in (
-            "20", "40", "92", "150", "+Inf")}, "teardown_seconds_count": "0+1x120"}, 80, 5),
+            "20", "40", "113", "150", "+Inf")}, "teardown_seconds_count": "0+1x120"}, 80, 5),
     "SlurmHooksDrainFailed": ({'faults_total{event="drain-failed"}': "0x59 1x60"}, 62, 58),
     "SlurmHooksContainerDiffers": ({'differs_total{knob="pids"}': "0x59 1x60"}, 62, 58),
     "SlurmHooksEscape": ({'leftovers_total{kind="escape",became="ended"}': "0x59 1x60"}, 62, 58),
@@ -48,7 +48,7 @@ QUIET: dict[str, dict[str, str]] = {
     "SlurmHooksEpilogBrokenOff": {'jobs{state="closing"}': "0x59 1x60", "node_held": "0x59 1x60"},  # the other tells
     "SlurmHooksTeardownSlow": {  # one of many
         **{f'teardown_seconds_bucket{{le="{le}"}}': "0+9x120" for le in ("0.5", "1", "2.5", "5", "10")},
-        **{f'teardown_seconds_bucket{{le="{le}"}}': "0+9.5x120" for le in ("20", "40", "92", "150", "+Inf")},
+        **{f'teardown_seconds_bucket{{le="{le}"}}': "0+9.5x120" for le in ("20", "40", "113", "150", "+Inf")},
         "teardown_seconds_count": "0+9.5x120"},
     "SlurmHooksContainerDiffers": {'differs_total{knob="unread"}': "0x59 1x60"},  # the broker was killed
     "SlurmHooksEscape": {'leftovers_total{kind="ipc",became="reported"}': "0+1x120"},

@@ -86,7 +86,7 @@ def test_a_slurm_that_does_not_is_named(name: str, value: str, level: str, what:
 
 def test_the_epilogs_time_has_the_grace_on_top() -> None:
     (finding,) = check.slurm(AS_IT_MUST_BE | {"EpilogTimeout": "100"}, 30)
-    assert "122" in finding.mend
+    assert "143" in finding.mend
 
 
 def test_a_script_of_the_sites_that_calls_ours_is_ours(tmp_path: Path) -> None:

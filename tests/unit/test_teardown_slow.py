@@ -16,13 +16,16 @@ from tests.unit.dockerd import Dockerd, serving
 CONTAINER = "ab" * 32
 
 
+LATE = 1.0  # seconds
+
+
 class Slow(Dockerd):
     """The first DELETE waits as long as an Epilog does for all, and then fails."""
 
     def remove(self, container: str) -> tuple[int, object]:
         if self.removals > 1:
             return super().remove(container)
-        time.sleep(teardown.DOCKER_SECONDS)  # as moby does, for an exit event that comes late
+        time.sleep(LATE)  # as moby does, for an exit event that comes late
         return 500, {"message": "tried to kill container, but did not receive an exit event"}
 
 
@@ -33,10 +36,9 @@ def dockerd(tmp_path: Path) -> Iterator[Dockerd]:
         yield made
 
 
-def test_a_dockerd_that_answers_late_is_asked_once_more(dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teardown, "DOCKER_SECONDS", 1.0)
+def test_a_dockerd_that_answers_late_is_asked_once_more(dockerd: Dockerd) -> None:
     node = teardown.Node(V1("/nowhere"), dockerd.path)
-    teardown.RemoveContainers("1-0-abc", 1).do(node)
+    teardown.RemoveContainers("1-0-abc", 1, seconds=LATE).do(node)
     assert (dockerd.containers, dockerd.removals) == ((), 2)
     assert node.engine is not None
 
@@ -48,12 +50,9 @@ class Kernel(V1):
         return [4242]
 
 
-def test_what_the_kernel_does_not_let_go_dockerd_is_not_asked_for(
-    dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(teardown, "DOCKER_SECONDS", 0.5)
+def test_what_the_kernel_does_not_let_go_dockerd_is_not_asked_for(dockerd: Dockerd) -> None:
     node = teardown.Node(Kernel("/nowhere"), dockerd.path)
     began = time.monotonic()
-    teardown.RemoveContainers("1-0-abc", 1, (f"/slurm/uid_1001/job_1/{CONTAINER}",)).do(node)
+    teardown.RemoveContainers("1-0-abc", 1, (f"/slurm/uid_1001/job_1/{CONTAINER}",), 0.5).do(node)
     assert (dockerd.containers, dockerd.removals) == ((CONTAINER,), 0)
     assert 0.5 <= time.monotonic() - began < teardown.AGAIN_SECONDS
