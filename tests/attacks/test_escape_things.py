@@ -9,7 +9,6 @@ import pytest
 
 from tests.cluster.slurm import Cluster
 
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 LEAVE = "ipcmk -M 4096; ipcmk -S 1; ipcmk -Q; echo x > /dev/shm/of-the-job; echo ESCAPED"
 LOOK = """ipcs | grep -c ' ann '; ls /dev/shm"""
 CLEAR = 'for k in m s q; do ipcs -$k | awk -v k=$k \'$3 == "ann" {print "-" k, $2}\' | xargs -r ipcrm; done'
@@ -17,10 +16,16 @@ CLEAR = 'for k in m s q; do ipcs -$k | awk -v k=$k \'$3 == "ann" {print "-" k, $
 
 @pytest.fixture
 def cleared(cluster: Cluster, node: str) -> Iterator[str]:
-    """The node, with nothing of ann's before and after; the site's choice is put back."""
-    before = cluster.must(node, f"cat {CONFIG}")
+    """The node, with nothing of ann's before and after."""
     yield node
-    cluster.must(node, f"{CLEAR}; rm -f /dev/shm/of-the-job; cat > {CONFIG}", stdin=before)
+    cluster.must(node, f"{CLEAR}; rm -f /dev/shm/of-the-job")
+
+
+@pytest.fixture
+def removing(cluster: Cluster, cleared: str) -> Iterator[str]:
+    """A site that has them removed."""
+    with cluster.site(cleared, '[epilog]\nipc = "remove"'):
+        yield cleared
 
 
 def test_ipc_of_a_job_is_told_of_and_stays(cluster: Cluster, cleared: str) -> None:
@@ -31,26 +36,26 @@ def test_ipc_of_a_job_is_told_of_and_stays(cluster: Cluster, cleared: str) -> No
     assert said == ["System V shm", "System V sem", "System V msg", "/dev/shm/of-the-job"]
 
 
-def test_it_is_removed_where_the_site_says_so(cluster: Cluster, cleared: str) -> None:
-    cluster.must(cleared, f"printf '\\n[epilog]\\nipc = \"remove\"\\n' >> {CONFIG}; slurm-hooks config >/dev/null")
-    cluster.must(cleared, "echo theirs > /dev/shm/theirs; ipcmk -M 4096 >/dev/null; chown bob /dev/shm/theirs")
+def test_it_is_removed_where_the_site_says_so(cluster: Cluster, removing: str) -> None:
+    cluster.must(removing, "echo theirs > /dev/shm/theirs; ipcmk -M 4096 >/dev/null; chown bob /dev/shm/theirs")
     try:
         job = cluster.run(LEAVE)
         assert job.events("epilog")[-1]["verdict"] == "clean"
-        assert cluster.sh(cleared, LOOK).out.split() == ["0", "theirs"]
-        assert cluster.must(cleared, "ipcs -m").count(" root ") >= 1
+        assert cluster.sh(removing, LOOK).out.split() == ["0", "theirs"]
+        assert cluster.must(removing, "ipcs -m").count(" root ") >= 1
         assert len(job.events("ended")) == 4
     finally:
-        cluster.must(cleared, 'rm -f /dev/shm/theirs; ipcs -m | awk \'$3 == "root" {print "-m", $2}\' | xargs -r ipcrm')
+        cluster.must(
+            removing, 'rm -f /dev/shm/theirs; ipcs -m | awk \'$3 == "root" {print "-m", $2}\' | xargs -r ipcrm'
+        )
 
 
-def test_what_another_job_of_the_user_may_use_is_left_alone(cluster: Cluster, cleared: str) -> None:
-    cluster.must(cleared, f"printf '\\n[epilog]\\nipc = \"remove\"\\n' >> {CONFIG}; slurm-hooks config >/dev/null")
+def test_what_another_job_of_the_user_may_use_is_left_alone(cluster: Cluster, removing: str) -> None:
     other = cluster.sbatch("echo BEGUN; sleep 600", options="--mem=100")
     other.wait_for_output("BEGUN")
     job = cluster.sbatch(LEAVE, options="--mem=100")
     assert job.wait()["verdict"] == "clean"
-    assert cluster.must(cleared, LOOK).split() == ["3", "of-the-job"]
+    assert cluster.must(removing, LOOK).split() == ["3", "of-the-job"]
     assert job.events("beside") == job.events("ended") == []
     other.cancel()
     other.wait()

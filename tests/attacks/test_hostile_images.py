@@ -85,18 +85,14 @@ def test_dockerd_itself_is_led_elsewhere(cluster: Cluster, node: str, done: dict
     assert said.out == "mine\n", said
 
 
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 MOVE = "busybox mv /data/a /data/b; busybox ln -s /dev /data/a; echo moved"
 
 
 @pytest.fixture
 def writable(cluster: Cluster, node: str) -> Iterator[None]:
     """A site whose containers may write to their image."""
-    cluster.must(
-        node, f"cp -p {CONFIG} /tmp/kept-links.toml; printf '\n[container]\nreadonly_root = false\n' >>{CONFIG}"
-    )
-    yield
-    cluster.must(node, f"cp -p /tmp/kept-links.toml {CONFIG}; slurm-hooks config >/dev/null")
+    with cluster.site(node, "[container]\nreadonly_root = false"):
+        yield
 
 
 @pytest.mark.usefixtures("writable", "done")

@@ -187,6 +187,10 @@ class Conductor:
             time.sleep(2.0)
             self.seen["left_later"] = auditor.look(allowed)
             self.seen["drained"] = world.drained()
+            if self.seen["left_later"] and (self.round.fault, self.round.step) in plan.SWEPT:
+                done = world.run("slurm-hooks", "sweep", "--older-than", "0", within=120)
+                self.seen["swept"] = (done.stdout + done.stderr)[-400:]
+                self.seen["left"] = self.seen["left_later"] = auditor.look(allowed)
         self.seen["harmed"] = self.innocents.harmed() + (daemon.harmed() if daemon else [])
         mine = {job.id for job in self.jobs.values()}
         told = [event for event in events() if event.get("job") in mine]

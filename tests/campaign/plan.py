@@ -40,6 +40,9 @@ WORDS = {
     "clock": "clock jumps 20 s on or back, then is right",
     "scancel": "scancel",
 }
+# slurmd 24.11 that comes back answers that the job is over, and runs no second Epilog; the first, stopped by us and
+# orphaned with its slurmd, has had the kernel's SIGHUP (POSIX). Then it is the sweep's, as with any job without one.
+SWEPT = (("slurmd", "epilog"),)
 DAEMONS = ("broker", "dockerd", "containerd", "slurmd")  # killed, and started again
 ABSENT = {"compose": ("clock",), "uml": ()}  # the clock of lab (a) is the machine's
 

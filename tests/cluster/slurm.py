@@ -8,11 +8,14 @@ import re
 import shlex
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tests.labs.base import Done, Lab
 
+CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 WITHIN = 60.0  # seconds; nothing that a test waits for takes longer on a healthy lab
 
 # slurmstepd leaves its step's cgroup, sees that it is not empty yet, and only then begins to watch it: what comes in
@@ -167,6 +170,16 @@ EOF"""
         return self.must(
             node, f"systemctl {verb} --signal=KILL {unit}" if verb == "kill" else f"systemctl {verb} {unit}"
         )
+
+    @contextmanager
+    def site(self, node: str, text: str) -> Iterator[None]:
+        """slurm-hooks.toml of the node with some tables more; put back afterwards."""
+        before = self.must(node, f"cat {CONFIG}")
+        self.must(node, f"cat > {CONFIG}; slurm-hooks config >/dev/null", stdin=f"{before}\n{text}\n")
+        try:
+            yield
+        finally:
+            self.must(node, f"cat > {CONFIG}; slurm-hooks config >/dev/null", stdin=before)
 
     def left_on(self, node: str) -> list[str]:
         """Everything of finished jobs that is still on a node, looked at from outside our own code."""

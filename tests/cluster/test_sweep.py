@@ -56,7 +56,8 @@ def sweep(cluster: Cluster, words: str = "", env: str = "") -> dict[int, dict[st
     """What the sweep says of each job."""
     done = cluster.sh(cluster.node, f"{env} slurm-hooks sweep --json {words}")
     said = json.loads(done.out)
-    assert done.status == int(bool(said["fault"])), done
+    unclean = [run for run in said["runs"] if run["verdict"] not in ("", "clean")]
+    assert done.status == int(bool(said["fault"] or unclean)), done
     return {run["job"]: run | {"fault": said["fault"]} for run in said["runs"]}
 
 
@@ -112,6 +113,21 @@ def test_a_job_without_an_epilog_is_ended_and_a_live_one_is_not_touched(cluster:
     live.wait_for_output("over")
     assert "it goes on" in live.output
     assert live.wait()["verdict"] == "clean"
+
+
+def test_what_the_sweep_cannot_end_is_only_told_of_where_the_site_says_so(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch("docker run -d img sleep 600; echo started; sleep 600")
+    job.wait_for_output("started")
+    missed(cluster, job)
+    cluster.service(node, "stop", "dockerd")
+    try:
+        with cluster.site(node, '[epilog]\nsweep = "report"'):
+            assert "dockerd" in sweep(cluster, "--older-than 0")[job.id]["verdict"]
+        assert cluster.drain_reason(node) == ""
+        assert f"job {job.id} (ann)" in cluster.sh(node, "slurm-hooks report --node").out
+    finally:
+        cluster.service(node, "start", "dockerd")
+    assert sweep(cluster, "--older-than 0")[job.id]["verdict"] == "clean"
 
 
 def test_the_timers_unit_ends_the_earlier_run_of_a_job_that_runs_again(cluster: Cluster, node: str) -> None:

@@ -44,6 +44,24 @@ def test_runs_that_are_over_do_not_pile_up_in_a_job(cluster: Cluster, node: str)
     job.wait()
 
 
+TRAP = """docker run -d -v $PWD:/w img sh -c 'trap "sleep 1; echo saved > /w/state; exit" TERM
+echo > /w/ready; while :; do sleep 0.1; done'
+until [ -e ready ]; do sleep 0.1; done; rm ready; echo started; sleep 600"""
+
+
+@pytest.mark.parametrize(("grace", "saved"), [(0, False), (20, True)])
+def test_the_sites_grace_lets_a_container_end_by_itself(
+    cluster: Cluster, node: str, grace: int, *, saved: bool
+) -> None:
+    with cluster.site(node, f"[container]\ngrace_seconds = {grace}"):
+        job = cluster.sbatch(TRAP)
+        job.wait_for_output("started")
+        job.cancel()
+        epilog = job.wait()
+    assert epilog["verdict"] == "clean" and epilog["seconds"] < 15, epilog  # no longer than it takes
+    assert (cluster.sh(node, "rm state", user="ann").status == 0) is saved
+
+
 def test_a_foreign_container_beside_is_not_touched(cluster: Cluster, node: str) -> None:
     foreign = cluster.docker(node, "run -d --network none img sleep 600").out.strip()
     try:
