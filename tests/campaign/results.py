@@ -64,7 +64,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
             f"{sum(1 for row in rows if row['evidence'])} in which the fault was seen to come at its step",
             f"{len(drained)} drains, {sum(1 for why in drained if not why.startswith('slurm-hooks:'))} of them by Slurm"
             " itself; after each the node was clean by slurm-hooks epilog and resumed, or it is a violation",
-            f"{sum(1 for row in rows if row.get('swept'))} whose Epilog nobody ran to its end, and which the sweep ended",
+            f"{sum(1 for row in rows if row.get('swept'))} that no Epilog came to its end in, which the sweep ended",
             f"violations: {', '.join(f'{kind} {number}' for kind, number in sorted(kinds.items())) or 'none'}",
         )
     )
