@@ -1,25 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own use of the jobs' dockerd, through the docker SDK: for the Epilog and `check`.
+"""Our own use of the jobs' dockerd: for the Epilog, the sweep and `check`.
 
-The broker does not use it: what a client sends goes through relay.py. The SDK
-costs 0.1 s to import, so hooks import this module only for a job that had containers.
+A handful of requests, by the standard library: the docker SDK would cost each Epilog with containers 0.1 s, the time
+of its import. The broker does not use this: what a client sends goes through relay.py.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import docker
-import docker.errors
-import requests
+import json
+import socket
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlencode
 
 from slurm_hooks.errors import NodeFault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LABEL_JOB, LABEL_NONCE = "slurm-hooks.job", "slurm-hooks.nonce"
 REQUEST_SECONDS = 10
 PING_SECONDS = 3  # /_ping takes none of dockerd's locks
-FAULTS = (docker.errors.DockerException, requests.RequestException, OSError)  # of one that does not answer as it should
+FAULTS = (OSError, HTTPException, ValueError)  # of one that does not answer as it should
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
 
@@ -33,14 +35,37 @@ class Engine:
     def __init__(self, socket: str, seconds: int = REQUEST_SECONDS) -> None:
         self.socket = socket
         self._silent = ""  # why nothing more is asked
+        self._version = ""  # "/v1.45": the newest that it speaks, by its ping's head
         try:
-            self.api = docker.APIClient(base_url=f"unix://{socket}", version="auto", timeout=seconds)
+            self._ping(seconds)
         except FAULTS as error:
             raise self._fault(error) from None
-        self.api.timeout = REQUEST_SECONDS
 
     def _fault(self, error: Exception | str) -> NodeFault:
-        return NodeFault(f"dockerd at {self.socket}", f"does not answer ({error})")
+        said = str(error) or type(error).__name__
+        return NodeFault(f"dockerd at {self.socket}", f"does not answer ({said})")
+
+    def _ask(self, method: str, path: str, seconds: int) -> tuple[int, dict[str, str], bytes]:
+        connection = _Connection(self.socket, seconds)
+        try:
+            connection.request(method, f"{self._version}{path}")
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def _ping(self, seconds: int) -> None:
+        status, head, _ = self._ask("GET", "/_ping", seconds)
+        if status != 200:
+            raise ValueError(f"{status} to a ping")
+        if version := head.get("Api-Version"):
+            self._version = f"/v{version}"
+
+    def _value(self, path: str) -> Any:
+        status, _, body = self._ask("GET", path, REQUEST_SECONDS)
+        if status != 200:
+            raise ValueError(_message(body) or f"{status} to {path}")
+        return json.loads(body)
 
     def containers(self, key: str) -> list[dict[str, Any]]:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
@@ -53,62 +78,84 @@ class Engine:
     def _listed(self, label: str) -> list[dict[str, Any]]:
         if self._silent:
             raise self._fault(self._silent)
-        filters = {"label": label}
+        path = f"/containers/json?{urlencode({'all': 1, 'filters': json.dumps({'label': [label]})})}"
         try:
-            found: list[dict[str, Any]] = self.api.containers(all=True, filters=filters)
+            found: list[dict[str, Any]] = self._value(path)
         except FAULTS as error:
             if self._is_lost(error):
                 raise self._fault(error) from None
             try:
-                found = self.api.containers(all=True, filters=filters)
+                found = self._value(path)
             except FAULTS as again:
                 raise self._fault(again) from None
         return found
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/{id}/json."""
+        return self._mapping(f"/containers/{container}/json")
+
+    def info(self) -> dict[str, Any]:
+        """GET /info."""
+        return self._mapping("/info")
+
+    def _mapping(self, path: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = self.api.inspect_container(container)
+            found: dict[str, Any] = self._value(path)
         except FAULTS as error:
             raise self._fault(error) from None
         return found
 
     def _is_lost(self, error: Exception) -> bool:
         """Is it more than one request that had no answer in time?"""
-        if not isinstance(error, requests.Timeout):
+        if not isinstance(error, TimeoutError):
             return True
         try:
-            docker.APIClient(f"unix://{self.socket}", self.api.api_version, PING_SECONDS).ping()
+            self._ping(PING_SECONDS)
         except FAULTS:
             return True
         return False
 
     def remove(self, ids: list[str]) -> list[str]:
         """Remove containers by force, with their anonymous volumes, in parallel; what went wrong, in words."""
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            return [problem for problem in pool.map(self._remove, ids) if problem]
+        if len(ids) == 1:
+            problems = [self._remove(ids[0])]
+        else:
+            from concurrent.futures import ThreadPoolExecutor  # as dear as a removal, to import
+
+            with ThreadPoolExecutor(PARALLEL) as pool:
+                problems = list(pool.map(self._remove, ids))
+        return list(filter(None, problems))
 
     def _remove(self, container: str) -> str:
         if self._silent:
             return self._silent
         try:
-            self.api.remove_container(container, v=True, force=True)
-        except docker.errors.NotFound:
-            pass
-        except docker.errors.APIError as error:
-            if error.status_code != 409:  # 409: dockerd removes it by itself (--rm); the fresh look will tell
-                return f"{container[:12]}: {error.explanation or error}"
+            status, _, body = self._ask("DELETE", f"/containers/{container}?v=1&force=1", REQUEST_SECONDS)
         except FAULTS as error:
             problem = f"{container[:12]}: {error}"
             if self._is_lost(error):
                 self._silent = problem
             return problem
-        return ""
+        # 404: it is gone. 409: dockerd removes it by itself (--rm); the fresh look will tell.
+        return "" if status in (200, 204, 404, 409) else f"{container[:12]}: {_message(body) or status}"
 
-    def info(self) -> dict[str, Any]:
-        """GET /info."""
-        try:
-            found: dict[str, Any] = self.api.info()
-        except FAULTS as error:
-            raise self._fault(error) from None
-        return found
+
+class _Connection(HTTPConnection):
+    """Over a unix socket. dockerd answers as root, and root alone may reach its socket: nothing of it is a user's."""
+
+    def __init__(self, path: str, seconds: int) -> None:
+        super().__init__("docker", timeout=seconds)
+        self._path, self._seconds = path, seconds
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._seconds)
+        self.sock.connect(self._path)
+
+
+def _message(body: bytes) -> str:
+    """dockerd's own words for an error."""
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""

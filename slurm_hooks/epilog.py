@@ -165,10 +165,6 @@ def torn_down(job: jobs.Job, *, late: bool = False) -> str:
     bare = not jobs.had_containers(job.key) and is_gone(job)
     if bare and not presence.anything(job):
         return "clean"
-    if sys.flags.no_site:  # the hook runs under -S; from here on it needs the distribution's docker and psutil
-        import site
-
-        site.main()
     from slurm_hooks import teardown
 
     if bare:

@@ -15,9 +15,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from slurm_hooks import linux
 
@@ -100,6 +98,8 @@ def end(tasks: list[Task], seconds: float) -> None:
     """
     deadline = time.monotonic() + seconds
     roots = {task.id: _root(task) for task in tasks}
+    from concurrent.futures import ThreadPoolExecutor  # seldom needed, and dear to import
+
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda task: _delete(task, deadline), tasks))
     if stuck := [task for task in tasks if os.path.isdir(task.bundle)]:
@@ -123,6 +123,8 @@ def unmount(roots: Iterable[str]) -> None:
 
 
 def _delete(task: Task, deadline: float) -> None:
+    import subprocess
+
     for verb in (("tasks", "delete", "--force"), ("containers", "delete")):
         left = deadline - time.monotonic()
         if left <= 0:

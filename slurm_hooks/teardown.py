@@ -41,7 +41,7 @@ class Node:
 
     def docker(self, within: float = DOCKER_SECONDS) -> Engine | None:
         """dockerd, waited for; None (and `fault`) where it does not come."""
-        # The SDK takes 0.1 s to import: here, while dockerd takes down what EndProcesses has killed.
+        # Imported here, while dockerd takes down what EndProcesses has killed.
         from slurm_hooks.engine import Engine
 
         deadline = time.monotonic() + within

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 from slurm_hooks import linux
 from slurm_hooks.errors import one_line
@@ -11,15 +13,13 @@ from slurm_hooks.errors import one_line
 
 def ourselves() -> set[int]:
     """This process and its ancestors: with PrologFlags=RunInJob they are in the job's cgroup."""
-    import psutil
-
+    psutil = _psutil()
     return {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
 
 
 def described(pid: int) -> str:
     """`pid 4242 cat, state D in fuse_dev_do_write`; "" where it is gone or a zombie, which holds nothing."""
-    import psutil
-
+    psutil = _psutil()
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -37,3 +37,13 @@ def described(pid: int) -> str:
         place = ""
     waits = f" in {place}" if place not in ("", "0") else ""
     return one_line(f"pid {pid} {name}, state {letter}{waits}")
+
+
+def _psutil() -> Any:
+    if sys.flags.no_site:  # a hook runs under -S, and what it needs here is the distribution's
+        import site
+
+        site.main()
+    import psutil
+
+    return psutil

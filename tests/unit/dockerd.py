@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dockerd as the Epilog meets it: version, ping, a list of containers, removals; and what it leaves unanswered."""
+"""A dockerd as the Epilog meets it: ping, a list of containers, removals; and what it leaves unanswered."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Api-Version", "1.44")
         self.end_headers()
         self.wfile.write(body)
 
@@ -59,9 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self._is_silent():
             return
-        if "/version" in self.path:
-            self._answer(200, {"ApiVersion": "1.44", "MinAPIVersion": "1.24"})
-        elif "/_ping" in self.path:
+        if "/_ping" in self.path:
             self._answer(200, "OK")
         else:
             self._answer(200, [{"Id": one} for one in self.server.containers])
