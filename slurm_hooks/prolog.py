@@ -73,6 +73,11 @@ def bounded(
     limit, reserve, why = limits.chosen(settings["job"], settings["partition"], partition)
     cgroup.make(place.root, place.path)
     ceiling = int(linux.read("/proc/sys/kernel/pid_max"))
+    # After an upgrade the copy of the settings may be older than the table, until the broker has made it anew.
+    if kept := settings.get("node", {}).get("reserve", 0):
+        most = limits.of_all_jobs(ceiling, int(linux.read("/proc/sys/kernel/threads-max")), kept)
+        if cgroup.pids_max(place.root)[:1] != [(place.root, most)]:  # systemd may have written it anew (TasksMax=)
+            cgroup.set_pids_max(place.root, most)
     above, whose = limits.lowest(cgroup.pids_max(place.path.rpartition("/")[0]), ceiling)
     reserve = reserve if place.version == 2 else 0  # on v1 slurmstepd stays outside of our hierarchy
     figure, pids, why = limits.settled(limit, reserve, why, above, whose)

@@ -30,6 +30,12 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     help: Sentence = ""  # ends each refusal: a help desk's address
 
 
+class Node(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all jobs of the node together leave to the node."""
+
+    reserve: Annotated[int, Meta(ge=0, le=4_194_304)] = 2048  # processes and threads; 0: nothing is set
+
+
 class JobLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """What all processes of a job may be together: host side and containers."""
 
@@ -130,6 +136,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """slurm-hooks.toml, whole."""
 
     site: Site = field(default_factory=Site)
+    node: Node = field(default_factory=Node)
     job: JobLimits = field(default_factory=JobLimits)
     partition: dict[str, PartitionLimits] = field(default_factory=dict)
     container: ContainerLimits = field(default_factory=ContainerLimits)

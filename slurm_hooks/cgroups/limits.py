@@ -44,6 +44,15 @@ def lowest(levels: list[tuple[str, int | None]], ceiling: int) -> tuple[int, str
     return limit, where
 
 
+def of_all_jobs(pid_max: int, threads_max: int, reserve: int) -> int:
+    """The most that all jobs of a node may be together, so that its own daemons have their reserve.
+
+    Args:
+        pid_max, threads_max: of sysctl kernel.*; the kernel refuses a fork at either (proc_sys_kernel(5)).
+    """
+    return max(min(pid_max, threads_max) - reserve, 1)
+
+
 def chosen(site: dict[str, int], partitions: dict[str, dict[str, int | None]], partition: str) -> tuple[int, int, str]:
     """(limit, reserve, why) by the site's configuration; `site` is its [job] table."""
     limit, why = site["pids"], "the site's default"

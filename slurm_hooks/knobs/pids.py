@@ -2,8 +2,9 @@
 """A bound on the container's processes and threads.
 
 Stops: a fork bomb that eats the job's own limit, so that the job script can still
-end it. The job's limit, set by the Prolog, stops it at the node's door; the figure that a
-container gets is never above the job's, so that slurmstepd keeps its reserve.
+end it. The job's limit, set by the Prolog, stops it at the node's door, and one above all jobs
+leaves the node itself its reserve; the figure that a container gets is never above the job's, so that
+slurmstepd keeps its own.
 Costs: nothing. Docker: --pids-limit; 0, negative and none all mean "unlimited" there, so a number is always sent.
 dockerd drops the limit with a warning where the controller is missing: verify reads it back.
 """

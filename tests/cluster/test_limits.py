@@ -48,6 +48,23 @@ def test_a_partition_has_its_own_figure(cluster: Cluster, node: str) -> None:
     assert why.startswith(f"{SMALL} by partition small")
 
 
+def test_all_jobs_together_leave_the_node_its_reserve(cluster: Cluster, node: str) -> None:
+    most = min(map(int, cluster.must(node, "cat /proc/sys/kernel/pid_max /proc/sys/kernel/threads-max").split()))
+    with cluster.site(node, f"[node]\nreserve = {most - 300}"):
+        bomb = cluster.sbatch(f"echo started; ({BOMB}) 2>/dev/null; sleep 600", options="--mem=200")
+        bomb.wait_for_output("started")
+        (prolog,) = bomb.events("prolog")
+        root = prolog["cgroup"].rpartition("/job_")[0].partition("/uid_")[0]
+        assert (prolog["effective"], f"held down to 300 by {root}" in prolog["why"]) == (300, True), prolog
+        above = f"/sys/fs/cgroup{'/pids' if cluster.version == 1 else ''}{root}"
+        cluster.wait(node, full(cluster, bomb), "a bomb at its limit")
+        assert 200 < int(cluster.must(node, f"cat {above}/pids.current")) <= 300
+        bomb.cancel()
+        assert bomb.wait()["verdict"] == "clean"
+    cluster.run("true")
+    assert cluster.must(node, f"cat {above}/pids.max").strip() == str(most - 2048)
+
+
 def test_a_container_may_ask_for_less_and_not_for_more(cluster: Cluster, node: str) -> None:
     done = cluster.srun("docker run --rm --pids-limit 2000 img true; docker run --rm --pids-limit 50 img echo less")
     assert "--pids-limit 2000: a container may have 1024 processes here. Ask for 1 to 1024." in done.err

@@ -83,9 +83,12 @@ def pids(tmp_path: Path) -> Path:
     return tmp_path / "pids"
 
 
-def bounded(pids: Path, partition: str = "", **partitions: dict[str, int | None]) -> tuple[int, int, int, str]:
+def bounded(
+    pids: Path, partition: str = "", reserve: int = 0, **partitions: dict[str, int | None]
+) -> tuple[int, int, int, str]:
     place = slurm.Place(1, "/slurm", "/slurm/uid_1/job_1")
-    return prolog.bounded(V1(str(pids.parent)), place, {"job": SITE, "partition": partitions}, partition)
+    site = {"node": {"reserve": reserve}, "job": SITE, "partition": partitions}
+    return prolog.bounded(V1(str(pids.parent)), place, site, partition)
 
 
 def test_on_v1_a_job_gets_the_sites_figure_and_no_reserve(pids: Path) -> None:
@@ -102,3 +105,29 @@ def test_a_job_never_gets_more_than_an_ancestor_has(pids: Path) -> None:
 
 def test_a_job_of_a_partition_gets_that_figure(pids: Path) -> None:
     assert bounded(pids, "debug", debug={"pids": 512})[:3] == (512, 512, 512)
+
+
+@pytest.mark.parametrize(
+    ("pid_max", "threads_max", "expected"),
+    [(32_768, 100_000, 30_720), (4_194_304, 16_000, 13_952), (1_000, 1_000, 1)],
+    ids=["pid_max", "threads-max", "a reserve of all"],
+)
+def test_all_jobs_together_leave_the_reserve_of_what_the_kernel_has(
+    pid_max: int, threads_max: int, expected: int
+) -> None:
+    assert limits.of_all_jobs(pid_max, threads_max, 2048) == expected
+
+
+@pytest.mark.parametrize("found", ["max\n", "77\n"], ids=["as systemd writes it", "of another configuration"])
+def test_the_prolog_keeps_the_bound_of_all_jobs(pids: Path, found: str) -> None:
+    ceiling = min(int(linux.read(f"/proc/sys/kernel/{name}")) for name in ("pid_max", "threads-max"))
+    root = pids / "slurm" / "pids.max"
+    root.write_text(found)
+    assert bounded(pids, reserve=ceiling - 500)[:3] == (500, 500, 500)
+    assert root.read_text().split() == ["500"]
+
+
+def test_without_a_reserve_the_bound_of_all_jobs_is_not_touched(pids: Path) -> None:
+    (pids / "slurm" / "pids.max").write_text("max\n")
+    bounded(pids)
+    assert (pids / "slurm" / "pids.max").read_text() == "max\n"
