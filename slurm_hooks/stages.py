@@ -2,6 +2,7 @@
 """Stages: bind sources resolved as the user, and mounted by descriptor where only root gets.
 
     /run/slurm-hooks/stage/<job key>.<nonce>/<n>      a directory or a file, mounted on
+                                            /passwd   and group: files of our own (broker/passwd.py)
 
 dockerd is given these paths and never the user's, so nothing that the user
 swaps afterwards changes what is mounted. Runs in a helper process of one
@@ -105,6 +106,31 @@ def put(tree: int, place: str, kind: str) -> None:
 def directory(key: str, nonce: str, run: str = config.RUN) -> str:
     """Where the stages of a container are."""
     return f"{run}/stage/{key}.{nonce}"
+
+
+OWN = ("passwd", "group")
+
+
+def write(top: str, name: str, data: bytes) -> str:
+    """A file of our own in a stage directory, for everybody in the container to read; its path. Raises OSError."""
+    os.makedirs(top, 0o700, exist_ok=True)
+    path = f"{top}/{name}"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(data)
+    return path
+
+
+def remove_own(top: str) -> bool:
+    """Remove a stage directory that has files of ours alone, which needs no mount namespace. False: it has more."""
+    try:
+        for name in OWN:
+            if os.path.exists(f"{top}/{name}"):
+                os.unlink(f"{top}/{name}")
+        os.rmdir(top)
+    except OSError:
+        return False
+    return True
 
 
 def of_job(key: str, run: str = config.RUN) -> list[str]:

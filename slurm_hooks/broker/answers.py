@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+HIDDEN = ""  # the source of a mount of our own, which the user did not ask for
+
 
 def prefix(job: int, restart: int) -> str:
     """What a container's name begins with in dockerd, where jobs must not collide."""
@@ -20,7 +22,7 @@ def inspected(container: dict[str, Any], name_prefix: str, sources: Mapping[str,
     _map_mounts(seen, sources)
     host = seen.get("HostConfig")
     if isinstance(host, dict) and isinstance(host.get("Mounts"), list):
-        seen["HostConfig"] = {**host, "Mounts": [_own_source(mount, sources) for mount in host["Mounts"]]}
+        seen["HostConfig"] = {**host, "Mounts": _own_sources(host["Mounts"], sources)}
     return seen
 
 
@@ -93,10 +95,15 @@ def _own_name(name: str, name_prefix: str) -> str:
 
 def _map_mounts(container: dict[str, Any], sources: Mapping[str, str]) -> None:
     if isinstance(container.get("Mounts"), list):
-        container["Mounts"] = [_own_source(mount, sources) for mount in container["Mounts"]]
+        container["Mounts"] = _own_sources(container["Mounts"], sources)
 
 
-def _own_source(mount: Any, sources: Mapping[str, str]) -> Any:
-    if isinstance(mount, dict) and mount.get("Source") in sources:
-        return {**mount, "Source": sources[mount["Source"]]}
-    return mount
+def _own_sources(mounts: list[Any], sources: Mapping[str, str]) -> list[Any]:
+    seen = []
+    for mount in mounts:
+        typed = sources.get(str(mount.get("Source"))) if isinstance(mount, dict) else None
+        if typed is None:
+            seen.append(mount)
+        elif typed != HIDDEN:
+            seen.append({**mount, "Source": typed})
+    return seen

@@ -25,6 +25,7 @@ class Image:
     size: int = 0  # bytes, unpacked
     volumes: tuple[str, ...] = ()  # VOLUMEs
     directory: str = ""  # WORKDIR
+    layers: tuple[str, ...] = ()  # their directories, upmost first; none where they cannot be looked into
     raw: dict[str, Any] = field(default_factory=dict)  # dockerd's own words
 
 
@@ -44,8 +45,16 @@ async def look(up: Upstream, name: str) -> Image | None:
         int(said.get("Size") or 0),
         tuple(sorted(made.get("Volumes") or {})),
         made.get("WorkingDir") or "",
+        _layers(said.get("GraphDriver") or {}),
         said,
     )
+
+
+def _layers(driver: dict[str, Any]) -> tuple[str, ...]:
+    data = driver.get("Data") or {}
+    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
+        return ()
+    return (data["UpperDir"], *filter(None, (data.get("LowerDir") or "").split(":")))
 
 
 def admitted(found: Image | None, site: Settings, name: str) -> Image:

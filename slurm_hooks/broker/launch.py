@@ -7,15 +7,29 @@ Epilog waits for; a job that is CLOSING launches nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
-from slurm_hooks.broker import account, answers, images, keeper, model, notes, readback, rootfs, sockets, staging
+from slurm_hooks.broker import (
+    account,
+    answers,
+    images,
+    keeper,
+    model,
+    notes,
+    passwd,
+    readback,
+    rootfs,
+    sockets,
+    staging,
+)
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
+from slurm_hooks.knobs import rootfs as rootfs_knob
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -64,9 +78,11 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             with refused_by("mounts"):
                 staged = await staging.stage(asker.pid, facts, decision.stages) if decision.stages else {}
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
-            note = notes.amend(job, note, sources=typed, asked=_for_read_back(decision.fields, staged))
+            own = await _own_files(asker, facts, image, decision)
+            shown = typed | dict.fromkeys(own.values(), answers.HIDDEN)
+            note = notes.amend(job, note, sources=shown, asked=_for_read_back(decision.fields, staged))
             name = answers.prefix(job.id, job.restart) + note.name
-            new_body = decision.body(staged, image.volumes) | {"Image": image.id}
+            new_body = decision.body(staged, image.volumes, own) | {"Image": image.id}
         except BaseException:
             await _undo(job, note)
             raise
@@ -91,6 +107,14 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
     return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
+
+
+async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
+    """The image's passwd and group with the user in them: target → file. Raises OSError, HooksError."""
+    binds = [stage.target for stage in decision.stages]
+    tmpfs = list(decision.fields[rootfs_knob.TMPFS])
+    home = passwd.home_of(asker.pid)
+    return await asyncio.to_thread(passwd.write, list(image.layers), facts, asker.job.user, home, binds, tmpfs)
 
 
 async def _make_room(up: Upstream, site: Settings, job: jobs.Job, wish: str) -> None:

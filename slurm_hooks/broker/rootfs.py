@@ -135,6 +135,25 @@ class Walk:
             places.append(way[-1][0] or "/")
         return places or ["/"]
 
+    def file(self, target: str) -> str | None:
+        """The file of a layer that is at `target`; "": nothing is there; None: a link on the way, or no file."""
+        *above, name = target.strip("/").split("/")
+        directories = self._layers
+        for part in above:
+            link, directories = self._look(directories, part)
+            if link is not None:
+                return None
+        for directory in directories:
+            path = f"{directory}/{name}"
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:
+                continue
+            if stat.S_ISCHR(mode):  # a whiteout
+                return ""
+            return path if stat.S_ISREG(mode) else None
+        return ""
+
     def _look(self, directories: list[str], name: str) -> tuple[str | None, list[str]]:
         """(a link's text or None, the directories that are merged) of a name in a merged directory."""
         merged: list[str] = []

@@ -66,7 +66,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
 async def unstage(key: str, nonce: str) -> None:
     """Remove the stages of a container, in the host's mount namespace. Raises nothing."""
     path = stages.directory(key, nonce)
-    if not os.path.isdir(path):
+    if not os.path.isdir(path) or stages.remove_own(path):
         return
     helper = await _started()
     try:

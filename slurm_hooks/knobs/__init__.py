@@ -8,7 +8,7 @@ answers alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +77,14 @@ class Decision:
     fields: dict[str, Any]
     stages: tuple[Stage, ...]
 
-    def body(self, staged: dict[str, str], volumes: Iterable[str] = ()) -> dict[str, Any]:
+    def body(
+        self, staged: dict[str, str], volumes: Iterable[str] = (), own: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """The create body.
 
         Args:
             staged: each stage's target → the path that dockerd is given for it.
+            own: target → a file of ours, read-only.
             volumes: the image's own VOLUME paths, where dockerd would put unbounded directories of the node.
         """
         fields = dict(self.fields)
@@ -91,15 +94,17 @@ class Decision:
         )
         scratch = {target: options for target, options in scratch.items() if not mounts.below(target, binds)}
         fields["HostConfig.Tmpfs"] = {**scratch, **fields["HostConfig.Tmpfs"]}
+        wanted = [(staged[stage.target], stage.target, stage.readonly) for stage in self.stages]
+        wanted += [(path, target, True) for target, path in (own or {}).items()]
         fields["HostConfig.Mounts"] = [
             {
                 "Type": "bind",
-                "Source": staged[stage.target],
-                "Target": stage.target,
-                "ReadOnly": stage.readonly,
+                "Source": source,
+                "Target": target,
+                "ReadOnly": readonly,
                 "BindOptions": {"Propagation": "rprivate"},
             }
-            for stage in self.stages
+            for source, target, readonly in wanted
         ]
         return _assembled(fields)
 

@@ -3,6 +3,8 @@
 
 Stops: root in a container, which is root on the node; files of others.
 Costs: images that want root at run time do not work.
+The container's /etc/passwd and /etc/group are the image's own with a line for the user where it has none, so that
+programs find themselves there, and runc a HOME: the job's own where it is mounted, else /tmp.
 Docker: --user, --group-add. With an explicit gid dockerd ignores the image's own
 /etc/group, so an image cannot give a group (moby GetExecUser). The supplementary
 groups are those of the asking process, as the kernel has them.
@@ -35,6 +37,22 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
             )
     groups = [str(group) for group in job.groups if group != job.gid]
     return Confinement({"User": own[1], "HostConfig.GroupAdd": groups})
+
+
+def passwd(text: bytes, user: str, uid: int, gid: int, home: str) -> bytes | None:
+    """An image's passwd(5) with a line for the user; None: it has one of that uid."""
+    return _with_line(text, uid, f"{user}:x:{uid}:{gid}:{user}:{home}:/bin/sh\n")
+
+
+def group(text: bytes, name: str, gid: int) -> bytes | None:
+    """An image's group(5) with a line for the user's group; None: it has one of that gid."""
+    return _with_line(text, gid, f"{name}:x:{gid}:\n")
+
+
+def _with_line(text: bytes, number: int, line: str) -> bytes | None:
+    if any(row.split(b":")[2:3] == [b"%d" % number] for row in text.splitlines()):
+        return None
+    return text + (b"\n" if text and not text.endswith(b"\n") else b"") + line.encode()
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

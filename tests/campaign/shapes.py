@@ -13,7 +13,7 @@ SETUP = {
     "many": f"""docker run -d --name n1 -v $PWD:/w {SLEEP}
 for i in $(seq 2 MANY); do docker run -d {SLEEP} & done; wait""",
     "attached": """docker run --name n1 -v $PWD:/w img sh -c 'echo >/w/inside; sleep 100000' &
-until [ -e inside ]; do sleep 0.1; done""",
+until [ -e inside ] || ! kill -0 $!; do sleep 0.1; done""",  # or its client failed: the daemon was away
     "execd": f"docker run -d --name n1 {SLEEP}; docker exec -d n1 sleep 100000",
     "paused": f"docker run -d --name n1 {SLEEP}; docker pause n1",
     "bomb": f"docker run -d --name n1 --pids-limit 40 img sh -c '{BOMB}'",

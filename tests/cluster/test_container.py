@@ -123,6 +123,12 @@ COMMANDS = {
     "run -i": ("echo from stdin | docker run --rm -i img cat", "from stdin"),
     "run -t": ("script -qec 'docker run --rm -it img tty' /dev/null", "/dev/pts/0"),
     "run -w -e": ("docker run --rm -w /tmp -e X=y img sh -c 'echo $PWD $X'", "/tmp y"),
+    "run, who am I": ("docker run --rm img sh -c 'whoami; id -gn; echo $HOME'", "ann\nann\n/tmp\n"),
+    "run, home where it is mounted": ("docker run --rm -v $HOME:$HOME img sh -c 'echo ~'", "/home/ann\n"),
+    "run, its passwd is read-only": (
+        "docker run --rm img sh -c 'echo x:x:0:0::/:/bin/sh >> /etc/passwd' 2>&1",
+        "/etc/passwd: Read-only file system",
+    ),
     "run --entrypoint": ("docker run --rm --entrypoint /bin/echo img hello", "hello"),
     "run, exit status": ("docker run --rm img sh -c 'exit 42'; echo exit $?", "exit 42"),
     "run, large output": ("docker run --rm img sh -c 'seq 100000' | tail -1", "100000"),
@@ -154,6 +160,10 @@ COMMANDS = {
         "exit 7",
     ),
     "inspect": ("docker create --name i0 img; docker inspect -f '{{.Config.User}}' i0; docker rm i0", "1001:1001"),
+    "inspect, mounts": (
+        "docker create --name i1 img; docker inspect -f 'has {{len .Mounts}}' i1; docker rm i1",
+        "has 0",
+    ),
     "image inspect": ("docker image inspect -f '{{index .RepoTags 0}}' img", "img:latest"),
     "start -a": ("docker create --name st img echo begun; docker start -a st; docker rm st", "begun"),
 }
