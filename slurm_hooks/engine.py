@@ -46,9 +46,9 @@ class Engine:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
         return self._listed(f"{LABEL_JOB}={key}")
 
-    def labelled(self) -> list[dict[str, Any]]:
-        """Every job's containers in any state."""
-        return self._listed(LABEL_JOB)
+    def labelled(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
+        """The containers with a label, as every job's have, in any state."""
+        return self._listed(label)
 
     def _listed(self, label: str) -> list[dict[str, Any]]:
         if self._silent:
@@ -105,6 +105,14 @@ class Engine:
             return problem
         return ""
 
+    def version(self) -> dict[str, Any]:
+        """GET /version."""
+        try:
+            found: dict[str, Any] = self.api.version()
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return found
+
     def info(self) -> dict[str, Any]:
         """GET /info."""
         try:
@@ -112,3 +120,31 @@ class Engine:
         except FAULTS as error:
             raise self._fault(error) from None
         return found
+
+    def images(self) -> list[str]:
+        """The ids of all images, the newest first."""
+        try:
+            return [str(one["Id"]) for one in self.api.images()]
+        except FAULTS as error:
+            raise self._fault(error) from None
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """GET /images/{name}/json; None: there is none of that name."""
+        try:
+            found: dict[str, Any] = self.api.inspect_image(name)  # type: ignore[no-untyped-call]
+        except docker.errors.NotFound:
+            return None
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return found
+
+    def started(self, body: dict[str, Any], name: str) -> int:
+        """Make a container of a create body, start it; the pid of its first process, 0 where it has ended already."""
+        try:
+            made = self.api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
+            self.api.start(made)
+        except docker.errors.APIError as error:
+            raise NodeFault("docker run", str(error.explanation or error)) from None
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return int(self.inspect(made)["State"]["Pid"])
