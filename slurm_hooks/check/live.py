@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from slurm_hooks import cgroups, knobs
@@ -57,19 +58,18 @@ def _tried(node: Node, image: str) -> Iterator[Finding]:
     hierarchy = cgroups.of(node.cgroup)
     root = _scope(node)
     path = f"{root}/{NAME}"
-    hierarchy.make(root, path)
-    try:
+    with ExitStack() as afterwards:  # from the last to the first, each whatever became of the others
+        afterwards.callback(hierarchy.remove, root, path)
+        afterwards.callback(hierarchy.wait_empty, path, 2.0)
+        afterwards.callback(_clear, engine)
+        afterwards.callback(hierarchy.kill, path)
+        hierarchy.make(root, path)
         for wrong in _differences(engine, node, chosen, path):
             yield Finding(
-                "live-differs", "wrong", "live", f"a container is not confined as asked: {wrong}",
+                "live-differs", "wrong", wrong.partition(":")[0], f"a container is not confined as asked: {wrong}",
                 "the broker ends each container where it sees that, so none runs",
                 "Mend what else is found here; then look at dockerd, runc and the kernel.",
             )  # fmt: skip
-    finally:
-        _clear(engine)
-        hierarchy.kill(path)
-        hierarchy.wait_empty(path, 2.0)
-        hierarchy.remove(root, path)
 
 
 def _scope(node: Node) -> str:
@@ -79,7 +79,7 @@ def _scope(node: Node) -> str:
 
 
 def _image(engine: Engine, node: Node, wish: str) -> dict[str, Any] | None:
-    """The image, inspected; None: there is none, or it has no file system of its own."""
+    """The image, inspected; None: there is none of that name, or none that jobs may run."""
     names = [wish] if wish else engine.images()
     for name in names:
         found = engine.image(name)

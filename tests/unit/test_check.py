@@ -248,6 +248,26 @@ def test_what_differs_in_the_self_test_is_told_and_its_cgroup_goes(monkeypatch: 
     monkeypatch.setattr(live, "_differences", lambda *_: ["seccomp: mode is 0"])
     monkeypatch.setattr("slurm_hooks.cgroups.of", lambda version: tree)
     (finding,) = live.check(GOOD, "img")
+    assert finding.knob == "seccomp"
     assert (finding.name, finding.what) == ("live-differs", "a container is not confined as asked: seccomp: mode is 0")
     path = "/slurm/slurm-hooks-check"
     assert tree.done == [f"make {path}", f"kill {path}", f"wait_empty {path}", f"remove {path}"]
+
+
+def test_the_self_tests_cgroup_goes_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Hierarchy()
+    cleared: list[str] = []
+
+    def fails(engine: Engine) -> None:
+        cleared.append("")
+        if len(cleared) > 1:
+            raise NodeFault("dockerd", "does not answer")
+
+    monkeypatch.setattr(live, "Engine", Engine)
+    monkeypatch.setattr(live, "_scope", lambda node: "/slurm")
+    monkeypatch.setattr(live, "_clear", fails)
+    monkeypatch.setattr(live, "_differences", lambda *_: 1 / 0)
+    monkeypatch.setattr("slurm_hooks.cgroups.of", lambda version: tree)
+    with pytest.raises((ZeroDivisionError, NodeFault)):
+        list(live._tried(GOOD, "img"))
+    assert [verb.partition(" ")[0] for verb in tree.done] == ["make", "kill", "wait_empty", "remove"]
