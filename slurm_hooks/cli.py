@@ -57,8 +57,14 @@ def parser() -> argparse.ArgumentParser:
         "slurm-hooks metrics --output /var/lib/prometheus/node-exporter/slurm-hooks.prom",
     )  # fmt: skip
     metrics.add_argument("--output", metavar="FILE", help="replaced at once; without it they are printed")
-    check = verb("check", "Is this node set up safely?", "slurm-hooks check")
-    check.add_argument("--json", action="store_true", help="the findings as JSON")
+    check = verb(
+        "check", "Is this node set up safely? Each finding with why, and the line that mends it; exit 1: wrong ones.",
+        "slurm-hooks check, slurm-hooks check --live --image img, slurm-hooks check --json --strict",
+    )  # fmt: skip
+    check.add_argument("--json", action="store_true", help="the findings as JSON: name, level, knob, what, why, mend")
+    check.add_argument("--strict", action="store_true", help="exit 1 for weak ones too")
+    check.add_argument("--live", action="store_true", help="start a container as a job's, read it back, remove it")
+    check.add_argument("--image", default="", help="for --live: one that is here and has `sleep`; else the first one")
     policy = verb("policy", "What becomes of every request of a Docker client.", "slurm-hooks policy")
     form = policy.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs")
@@ -128,7 +134,7 @@ def run(wish: argparse.Namespace) -> int:
         case "check":
             from slurm_hooks import check
 
-            return check.main(as_json=wish.json)
+            return check.main(as_json=wish.json, strict=wish.strict, live=wish.live, image=wish.image)
         case "policy":
             from slurm_hooks import policy
             from slurm_hooks.config import load

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from slurm_hooks.errors import NodeFault
 
@@ -45,10 +45,13 @@ class Engine:
         said = str(error) or type(error).__name__
         return NodeFault(f"dockerd at {self.socket}", f"does not answer ({said})")
 
-    def _ask(self, method: str, path: str, seconds: int) -> tuple[int, dict[str, str], bytes]:
+    def _ask(
+        self, method: str, path: str, seconds: int = REQUEST_SECONDS, body: bytes | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         connection = _Connection(self.socket, seconds)
         try:
-            connection.request(method, f"{self._version}{path}")
+            head = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, f"{self._version}{path}", body, head)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
@@ -63,6 +66,8 @@ class Engine:
 
     def _value(self, path: str) -> Any:
         status, _, body = self._ask("GET", path, REQUEST_SECONDS)
+        if status == 404:
+            raise _NotFound(_message(body))
         if status != 200:
             raise ValueError(_message(body) or f"{status} to {path}")
         return json.loads(body)
@@ -71,9 +76,9 @@ class Engine:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
         return self._listed(f"{LABEL_JOB}={key}")
 
-    def labelled(self) -> list[dict[str, Any]]:
-        """Every job's containers in any state."""
-        return self._listed(LABEL_JOB)
+    def labelled(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
+        """The containers with a label, as every job's have, in any state."""
+        return self._listed(label)
 
     def _listed(self, label: str) -> list[dict[str, Any]]:
         if self._silent:
@@ -97,6 +102,42 @@ class Engine:
     def info(self) -> dict[str, Any]:
         """GET /info."""
         return self._mapping("/info")
+
+    def version(self) -> dict[str, Any]:
+        """GET /version."""
+        return self._mapping("/version")
+
+    def images(self) -> list[str]:
+        """The ids of all images, the newest first."""
+        try:
+            return [str(one["Id"]) for one in self._value("/images/json")]
+        except FAULTS as error:
+            raise self._fault(error) from None
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """GET /images/{name}/json; None: there is none of that name."""
+        try:
+            found: dict[str, Any] = self._value(f"/images/{quote(name)}/json")
+        except _NotFound:
+            return None
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return found
+
+    def started(self, body: dict[str, Any], name: str) -> int:
+        """Make a container of a create body, start it; the pid of its first process, 0 where it has ended already."""
+        try:
+            status, _, said = self._ask(
+                "POST", f"/containers/create?{urlencode({'name': name})}", body=json.dumps(body).encode()
+            )
+            made = str(json.loads(said).get("Id", ""))
+            if status == 201:
+                status, _, said = self._ask("POST", f"/containers/{made}/start")
+        except FAULTS as error:
+            raise self._fault(error) from None
+        if status != 204:
+            raise NodeFault("docker run", _message(said) or str(status))
+        return int(self.inspect(made)["State"]["Pid"])
 
     def _mapping(self, path: str) -> dict[str, Any]:
         try:
@@ -138,6 +179,10 @@ class Engine:
             return problem
         # 404: it is gone. 409: dockerd removes it by itself (--rm); the fresh look will tell.
         return "" if status in (200, 204, 404, 409) else f"{container[:12]}: {_message(body) or status}"
+
+
+class _NotFound(ValueError):
+    """dockerd has nothing of that name."""
 
 
 class _Connection(HTTPConnection):

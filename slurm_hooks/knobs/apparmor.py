@@ -10,7 +10,10 @@ Without AppArmor in the kernel there is nothing to enforce and nothing to verify
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.knobs.contract import JobFacts, Row, Seen, Units, as_asked, owned
+from slurm_hooks.knobs.node import Finding, Node
 
 LABELS = "the node chooses the labels of SELinux"
 ROWS = (
@@ -28,3 +31,18 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     if seen.lsm != "apparmor" or seen.label == f"{PROFILE} (enforce)":
         return []
     return [f"the AppArmor profile is {seen.label!r}, not {PROFILE} (enforce)"]
+
+
+def check(node: Node) -> Iterable[Finding]:
+    if "apparmor" in node.lsms and node.info and "name=apparmor" not in (node.info.get("SecurityOptions") or ()):
+        yield Finding(
+            "apparmor", "wrong", "apparmor", "the kernel has AppArmor, and dockerd does not use it",
+            f"containers would run without {PROFILE}, so each is ended at its start",
+            "Run: apt install apparmor; systemctl restart slurm-hooks-docker (dockerd wants its apparmor_parser).",
+        )  # fmt: skip
+    if not {"apparmor", "selinux"} & set(node.lsms):
+        yield Finding(
+            "lsm", "note", "apparmor", "the kernel has neither AppArmor nor SELinux in use",
+            "a container that gets past seccomp meets no second wall",
+            "Boot with apparmor=1 security=apparmor on the kernel's command line, where the kernel has it.",
+        )  # fmt: skip

@@ -10,8 +10,11 @@ set, was a field of Docker 19.03 alone; its client sends it as null.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 NO_NEW_PRIVILEGES = "HostConfig.SecurityOpt:no-new-privileges"
@@ -44,3 +47,12 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     if seen.status["NoNewPrivs"] != "1":
         wrong.append("no-new-privileges is off")
     return wrong
+
+
+def check(node: Node) -> Iterable[Finding]:
+    if node.info and "name=no-new-privileges" not in (node.info.get("SecurityOptions") or ()):
+        yield Finding(
+            "no-new-privileges", "weak", "capabilities", "no-new-privileges is not dockerd's default",
+            "the broker asks for it each time; that is one wall, and this would be the second",
+            in_dockerd(node, '"no-new-privileges": true'),
+        )  # fmt: skip

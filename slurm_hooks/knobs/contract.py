@@ -4,15 +4,17 @@
 A knob touches nothing. Its rows say what becomes of each unit that it owns; a
 unit that they deny is refused before any knob is asked. `confine` turns the
 others into fields of our own request and into stages for the broker to make;
-`verify` compares what the kernel says of the running container with what was asked.
+`verify` compares what the kernel says of the running container with what was asked;
+`check` says what of the node takes the knob's effect away, before any container runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from slurm_hooks.knobs.node import Finding, Node
 from slurm_hooks.settings import Settings
 
 Units = Mapping[str, Any]
@@ -135,6 +137,9 @@ class Knob(Protocol):
     def verify(self, seen: Seen, job: JobFacts, asked: Units) -> list[str]:
         """What differs between the kernel's facts and the fields that were sent; empty: all holds."""
 
+    def check(self, node: Node) -> Iterable[Finding]:
+        """What of the node takes its effect away."""
+
 
 def as_asked(units: Units, job: JobFacts, site: Settings) -> Confinement:
     """`confine` of a knob whose rows deny or drop all that it owns."""
@@ -144,3 +149,8 @@ def as_asked(units: Units, job: JobFacts, site: Settings) -> Confinement:
 def nothing_to_see(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     """`verify` of a knob whose effect has no trace in the kernel, or is seen by another knob."""
     return []
+
+
+def nothing_to_check(node: Node) -> Iterable[Finding]:
+    """`check` of a knob that needs nothing of the node but what others look at."""
+    return ()

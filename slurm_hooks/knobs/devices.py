@@ -8,7 +8,7 @@ Costs: no GPUs in containers yet. Docker: --device, --gpus, --device-cgroup-rule
 
 from __future__ import annotations
 
-from slurm_hooks.knobs.contract import Row, as_asked, nothing_to_see, owned
+from slurm_hooks.knobs.contract import Row, as_asked, nothing_to_check, nothing_to_see, owned
 
 NONE = "a job's container has no device of the node"
 OWN_WAY = "Use the device from the job script itself."
@@ -21,3 +21,4 @@ OWNS = owned(ROWS)
 
 confine = as_asked
 verify = nothing_to_see  # what is not sent dockerd does not give; the attacks of tests/attacks/ try it
+check = nothing_to_check

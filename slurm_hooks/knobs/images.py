@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 ROWS = (Row("Image", "allow", "of a repository that the site lets jobs run (images.allow), made from its id"),)
@@ -31,6 +32,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 LONGEST = 255  # characters of a repository's name, as moby has it
 HUB, HUB_ALIASES = "docker.io", ("index.docker.io", "registry-1.docker.io")
+LOOPBACK = ("127.0.0.0/8", "::1/128")  # that dockerd trusts by itself
 BRING = "Ask the site to bring the image to the nodes."
 
 verify = nothing_to_see
@@ -150,3 +152,23 @@ def registry_of(address: str) -> str:
 def address_of(domain: str) -> str:
     """A registry's address as moby wants it beside credentials."""
     return "https://index.docker.io/v1/" if domain == HUB else domain
+
+
+def check(node: Node) -> Iterable[Finding]:
+    driver = node.info.get("Driver", "overlay2")
+    if driver != "overlay2":
+        yield Finding(
+            "storage-driver", "wrong", "images", f"the jobs' dockerd keeps images in {driver}",
+            "where their links cannot be followed: no container starts",
+            in_dockerd(node, '"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}'),
+        )  # fmt: skip
+    registries = node.info.get("RegistryConfig") or {}
+    known = registries.get("IndexConfigs") or {}
+    insecure = [name for name, one in known.items() if not one.get("Secure", True)]
+    insecure += [place for place in registries.get("InsecureRegistryCIDRs") or () if place not in LOOPBACK]
+    if insecure:
+        yield Finding(
+            "registry-insecure", "weak", "images", f"dockerd trusts without TLS: {', '.join(sorted(insecure))}",
+            "whoever is on the way there chooses what jobs run",
+            in_dockerd(node, 'no "insecure-registries"; the registry\'s own CA in /etc/docker/certs.d/HOST/ca.crt'),
+        )  # fmt: skip

@@ -8,10 +8,12 @@ Costs: nothing. Docker: --restart, --health-*, --stop-signal, --stop-timeout, --
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 RESTART = "HostConfig.RestartPolicy"
@@ -64,3 +66,11 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
             )
         fields["StopTimeout"] = units["StopTimeout"]
     return Confinement(fields)
+
+
+def check(node: Node) -> Iterable[Finding]:
+    if node.info and not node.info.get("LiveRestoreEnabled"):
+        yield Finding(
+            "live-restore", "weak", "lifetime", "live-restore is off", "a restart of dockerd ends the jobs' containers",
+            in_dockerd(node, '"live-restore": true'),
+        )  # fmt: skip

@@ -9,8 +9,11 @@ Docker: --log-driver, --log-opt; `none` may be asked for, and docker-py reads ou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 UNIT = "HostConfig.LogConfig"
@@ -33,3 +36,13 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
         return Confinement({UNIT: {"Type": "none", "Config": {}}})
     half = max(1, site.container.log_megabytes * 1024 // 2)
     return Confinement({UNIT: {"Type": "json-file", "Config": {"max-size": f"{half}k", "max-file": "2"}}})
+
+
+def check(node: Node) -> Iterable[Finding]:
+    driver = node.info.get("LoggingDriver", "json-file")
+    if driver not in ("json-file", "local", "none"):
+        yield Finding(
+            "log-driver", "weak", "logs", f"dockerd's default log driver is {driver}",
+            "the broker asks for json-file each time; what an operator starts there is sent away by dockerd as root",
+            in_dockerd(node, '"log-driver": "json-file", "log-opts": {"max-size": "8m", "max-file": "2"}'),
+        )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Stage, Units, owned
+from slurm_hooks.knobs.node import Finding, Node
 from slurm_hooks.settings import Settings
 
 BINDS, MOUNTS, VOLUMES = "HostConfig.Binds", "HostConfig.Mounts", "Volumes"
@@ -200,3 +201,11 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
         elif "ro" in stage.options.split(",") and not all("ro" in mount.options.split(",") for mount in there):
             wrong.append(f"{target} is not read-only")
     return wrong
+
+
+def check(node: Node) -> Iterable[Finding]:
+    for place, real in node.links.items():
+        yield Finding(
+            "place-link", "wrong", "mounts", f"[mounts] names {place}, which leads to {real}",
+            "a mount is judged by its real path, so this word holds nothing", f"Name {real}.",
+        )  # fmt: skip

@@ -10,8 +10,11 @@ The user namespace is the host's: root inside is refused by identity, so none is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 IPC = "HostConfig.IpcMode"
@@ -39,3 +42,19 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
         for name, words in names.items()
         if seen.namespaces[name] == seen.host_namespaces[name]
     ]
+
+
+def check(node: Node) -> Iterable[Finding]:
+    options = node.info.get("SecurityOptions") or ()
+    if "name=userns" in options:
+        yield Finding(
+            "userns-remap", "wrong", "namespaces", "the jobs' dockerd remaps users",
+            "the job's user is then another one in a container, so each is ended at its start",
+            in_dockerd(node, 'no "userns-remap" line'),
+        )  # fmt: skip
+    if "name=rootless" in options:
+        yield Finding(
+            "rootless", "wrong", "namespaces", "the jobs' dockerd does not run as root",
+            "it can place no container in a job's cgroup, nor run it as the job's user",
+            "Run the unit that is shipped: systemctl enable --now slurm-hooks-docker.",
+        )  # fmt: skip

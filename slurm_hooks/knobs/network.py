@@ -10,8 +10,11 @@ need one, so they are refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 ENDPOINT = "NetworkingConfig.EndpointsConfig{}"
@@ -56,3 +59,32 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     return ["it shares the node's network"] if seen.namespaces["net"] == seen.host_namespaces["net"] else []
+
+
+def check(node: Node) -> Iterable[Finding]:
+    options = node.dockerd.options
+    if not options:
+        return
+    if options.get("bridge") != "none":
+        yield Finding(
+            "bridge", "weak", "network", "the jobs' dockerd has a network of its own, docker0",
+            "no job gets it, but nothing needs it: dockerd changes the node's routing and firewall for it",
+            in_dockerd(node, '"bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false'),
+        )  # fmt: skip
+        if options.get("icc", True):
+            yield Finding(
+                "icc", "weak", "network", "containers on docker0 may speak with each other",
+                "what an operator starts there is open to all the others", in_dockerd(node, '"icc": false'),
+            )  # fmt: skip
+    if options.get("userland-proxy", True):
+        yield Finding(
+            "userland-proxy", "weak", "network", "dockerd would start docker-proxy for a published port",
+            "a program that listens on the node as root; no job may publish a port",
+            in_dockerd(node, '"userland-proxy": false'),
+        )  # fmt: skip
+    if ((node.info.get("Swarm") or {}).get("LocalNodeState") or "inactive") != "inactive":
+        yield Finding(
+            "swarm", "wrong", "network", "the jobs' dockerd is in a swarm",
+            "whoever manages the swarm starts what they want on this node, as root",
+            f"Run: docker -H unix://{node.site.docker.socket} swarm leave --force.",
+        )  # fmt: skip

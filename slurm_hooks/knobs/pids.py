@@ -11,8 +11,11 @@ dockerd drops the limit with a warning where the controller is missing: verify r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.node import Finding, Node
 from slurm_hooks.settings import Settings
 
 UNIT = "HostConfig.PidsLimit"
@@ -35,3 +38,11 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     return [] if seen.pids_max == str(asked[UNIT]) else [f"pids.max is {seen.pids_max}, not {asked[UNIT]}"]
+
+
+def check(node: Node) -> Iterable[Finding]:
+    if not node.info.get("PidsLimit", True):
+        yield Finding(
+            "pids-controller", "wrong", "pids", "dockerd sees no pids controller", "fork bombs are not held",
+            "Boot a kernel with CONFIG_CGROUP_PIDS, and without cgroup_disable=pids.",
+        )  # fmt: skip

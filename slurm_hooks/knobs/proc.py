@@ -9,7 +9,7 @@ Source: moby daemon/pkg/oci/defaults.go of v28.5; runc passes over paths that th
 from __future__ import annotations
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, nothing_to_check, owned
 from slurm_hooks.settings import Settings
 
 MASKED, READONLY = "HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"
@@ -25,6 +25,8 @@ ROWS = (
     Row(READONLY, "force", STAY, " ".join(READONLY_PATHS)),
 )
 OWNS = owned(ROWS)
+
+check = nothing_to_check
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_check, nothing_to_see, owned
 from slurm_hooks.settings import Settings
 
 PASSED = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "HostConfig.ConsoleSize")
@@ -39,6 +39,7 @@ ROWS = (
 OWNS = owned(ROWS)
 
 verify = nothing_to_see
+check = nothing_to_check
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:

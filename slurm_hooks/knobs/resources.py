@@ -11,10 +11,12 @@ decided nor bounds what is the site's: --oom-score-adj, --oom-kill-disable, --me
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 MEMORY, SWAP = "HostConfig.Memory", "HostConfig.MemorySwap"
@@ -70,3 +72,18 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if MEMORY in units:
         fields[SWAP] = units[MEMORY]
     return Confinement(fields)
+
+
+def check(node: Node) -> Iterable[Finding]:
+    if not node.info.get("MemoryLimit", True):
+        yield Finding(
+            "memory-controller", "wrong", "resources", "dockerd sees no memory controller",
+            "what Slurm gave a job in memory does not hold for its containers",
+            "Boot with cgroup_enable=memory on the kernel's command line.",
+        )  # fmt: skip
+    if node.dockerd.options and not node.dockerd.options.get("default-ulimits"):
+        yield Finding(
+            "default-ulimits", "weak", "resources", "containers have dockerd's own limit of open files",
+            "it is a million or more: programs that close each descriptor that there may be take minutes to start",
+            in_dockerd(node, '"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1024, "Hard": 16384}}'),
+        )  # fmt: skip

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, nothing_to_check, owned
 from slurm_hooks.knobs.mounts import OWN_PLACES, target_of
 from slurm_hooks.settings import Settings
 
@@ -28,6 +28,8 @@ ROWS = (
     ),
 )
 OWNS = owned(ROWS)
+
+check = nothing_to_check
 ALWAYS = "rw,nosuid,nodev"
 OPTION = re.compile(r"rw|nosuid|nodev|exec|noexec|size=[0-9]+[kKmMgG]?|mode=[0-7]{3,4}")
 

@@ -8,7 +8,10 @@ Costs: nothing. Docker: --runtime, --annotation, --isolation; and fields of Wind
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from slurm_hooks.knobs.contract import Row, as_asked, nothing_to_see, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 
 WINDOWS = "a field of Docker on Windows"
 BUILDS = "a field of image builds, which a container does not have"
@@ -28,3 +31,13 @@ OWNS = owned(ROWS)
 
 confine = as_asked
 verify = nothing_to_see
+
+
+def check(node: Node) -> Iterable[Finding]:
+    name = node.info.get("DefaultRuntime", "runc")
+    if name != "runc":
+        yield Finding(
+            "default-runtime", "weak", "runtime", f"containers are made by {name}, not by runc",
+            "a runtime and its hooks are root on the node, and this one was never tried here",
+            in_dockerd(node, 'no "default-runtime" line'),
+        )  # fmt: skip

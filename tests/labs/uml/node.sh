@@ -10,6 +10,9 @@ ip link add lab0 type dummy
 ip address add 192.0.2.1/24 dev lab0
 ip link set lab0 up
 
+# What Debian's own kernels have from the start.
+sysctl -qw kernel.unprivileged_bpf_disabled=1
+
 cd /src/tests/labs
 cp slurm/slurm.conf uml/nodes.conf uml/cgroup.conf /etc/slurm/
 install -D -m 644 slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml
