@@ -80,6 +80,7 @@ class JobFacts:
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
+    memory: int  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, as there is no job yet
 
 
 @dataclass(frozen=True, slots=True)

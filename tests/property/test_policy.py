@@ -69,7 +69,8 @@ def check(text: str) -> None:
     assert host["maskedpaths"] == list(proc.MASKED_PATHS)
     assert host["readonlypaths"] == list(proc.READONLY_PATHS)
     assert set(host["groupadd"]) <= {str(group) for group in JOB.groups}
-    assert host.get("memoryswap") == host.get("memory")
+    assert 0 < host["memory"] == host["memoryswap"] <= JOB.memory
+    assert host.get("cpushares") or host.get("nanocpus")
     for mount in host["mounts"]:
         assert mount["Type"] == "bind"
         assert mount["Source"].startswith("/stage/")

@@ -27,6 +27,7 @@ JOB = JobFacts(
     cgroup="/system.slice/cn1_slurmstepd.scope/job_4711",
     nonce="f" * 32,
     pids=4096,
+    memory=4 << 30,
 )
 
 
