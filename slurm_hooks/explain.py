@@ -221,7 +221,7 @@ def main(words: Sequence[str], partition: str, *, as_json: bool) -> int:
 
 def asker(site: Settings) -> JobFacts:
     """The asking user in a job that is not there yet."""
-    return JobFacts("", 0, os.getuid(), os.getgid(), tuple(os.getgroups()), "the job's own", "", site.job.pids, 0)
+    return JobFacts("", 0, os.getuid(), os.getgid(), tuple(os.getgroups()), "the job's own", "", site.job.pids, 0, {})
 
 
 TITLES = {

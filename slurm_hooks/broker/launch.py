@@ -17,7 +17,7 @@ from slurm_hooks.broker import account, answers, images, keeper, model, notes, r
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
-from slurm_hooks.knobs import resources
+from slurm_hooks.knobs import resources, ulimits
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
 
@@ -42,7 +42,8 @@ def facts_of(asker: Asker, nonce: str) -> JobFacts:
     """The asker as the knobs want it, for the container of a nonce."""
     job = asker.job
     memory = cgroups.of(job.version).memory_limit(job.cgroup) or NODE_MEMORY
-    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory)
+    limits = ulimits.parsed(asker.limits)
+    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory, limits)
 
 
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
@@ -115,7 +116,7 @@ def _bounded(site: Settings, job: jobs.Job) -> None:
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:
-    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs")
+    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits")
     return {"staged": staged, **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep}}
 
 

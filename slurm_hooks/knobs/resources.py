@@ -2,7 +2,7 @@
 """Memory and CPU: filled from the job where nobody asks; a container may bound itself within them.
 
 Stops: nothing by itself; the job's cgroup above holds whatever is asked here. But a program that asks its own cgroup
-how large it may grow (a JVM, a Go program) reads the job's memory there, and not the node's.
+how large it may grow, as a JVM does, reads the job's memory there, and not the node's.
 Costs: nothing. A wish for more than the job has is held at the job's: workflow engines pass a figure with each task.
 CPU is a share, never a quota of ours: a quota as large as the job's processors could only slow it down, where Slurm
 gives processors without binding to them it would even take some, and dockerd refuses one above the node's own number.
@@ -10,7 +10,8 @@ Docker: --memory, --memory-swap, --memory-reservation, --cpus, --cpu-shares,
 --cpu-quota, --cpu-period. Swap is never more than memory. Refused, since a container neither undoes what Slurm
 decided nor bounds what is the site's: --oom-score-adj, --oom-kill-disable, --memory-swappiness, --kernel-memory,
 --cpuset-cpus, --cpuset-mems, --cpu-rt-period, --cpu-rt-runtime, --blkio-weight, --blkio-weight-device,
---device-read-bps, --device-write-bps, --device-read-iops, --device-write-iops; and, so far, --ulimit, --shm-size.
+--device-read-bps, --device-write-bps, --device-read-iops, --device-write-iops. --shm-size passes up to the job's
+memory, which it is charged to.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see, owned
+from slurm_hooks.knobs.flags import in_bytes
 from slurm_hooks.settings import Settings
 
 MEMORY, SWAP = "HostConfig.Memory", "HostConfig.MemorySwap"
+SHM = "HostConfig.ShmSize"
 RESERVATION, CPUS_ASKED, SHARES = "HostConfig.MemoryReservation", "HostConfig.NanoCpus", "HostConfig.CpuShares"
 BOUNDS = {
     MEMORY: "--memory",
@@ -64,8 +67,7 @@ ROWS = (
     Row("HostConfig.BlkioDeviceWriteBps", "deny", DISKS),
     Row("HostConfig.BlkioDeviceReadIOps", "deny", DISKS),
     Row("HostConfig.BlkioDeviceWriteIOps", "deny", DISKS),
-    Row("HostConfig.Ulimits", "deny", "the container has the node's own limits", todo="Use ulimit in the container."),
-    Row("HostConfig.ShmSize", "deny", "/dev/shm has 64 MiB", todo="Mount a larger one: --tmpfs /shm:size=1g."),
+    Row(SHM, "cap", "/dev/shm is memory of the job", "the job's memory; 64 MiB unless asked"),
 )
 OWNS = owned(ROWS)
 
@@ -85,6 +87,12 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
         fields[MEMORY] = fields[SWAP] = memory
         if RESERVATION in fields:  # above its memory dockerd would refuse it
             fields[RESERVATION] = min(fields[RESERVATION], memory)
+    if SHM in units:
+        if not 0 < units[SHM] <= (job.memory or LARGEST):
+            raise Refused(
+                f"--shm-size {in_bytes(units[SHM])}", f"the job has {in_bytes(job.memory)} of memory", "Ask for less."
+            )
+        fields[SHM] = units[SHM]
     if CPUS_ASKED not in units:
         fields.setdefault(SHARES, USUAL_SHARES)
     return Confinement(fields)
