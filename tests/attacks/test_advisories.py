@@ -36,8 +36,8 @@ docker -H unix://{DOCKERD} import -c 'ENV PATH=/bin' ${{3:+-c "$3"}} $d.tar advi
 TRIED = {
     "the image's /dev is a link": "docker run --rm -t advisory-dev sh -c '[ -c /dev/null ] && echo well'",
     "links below the image's /dev": "docker run --rm -t advisory-pts sh -c '[ -c /dev/null ] && echo well'",
-    "the image's /proc is a link": "docker run --rm advisory-proc sh -c '(exec 3>>/proc/sys/kernel/core_pattern) 2>&1; "
-    "[ -e /proc/self/status ] && echo well'",
+    "the image's /proc is a link": "docker run --rm advisory-proc sh -c '"
+    "(exec 3>>/proc/sys/kernel/core_pattern) 2>/dev/null && echo open; [ -e /proc/self/status ] && echo well'",
     "a working directory in /proc": "docker run --rm advisory-workdir true",
     "a user beyond 32 bits": "docker run --rm advisory-user id -u",
     "groups of the image's choice": 'docker run --rm advisory-groups id -G; echo "$(id -G)"',
