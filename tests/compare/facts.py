@@ -72,7 +72,8 @@ def _masked(said: Said, node: Said) -> str:
 def _namespaces(said: Said, node: Said) -> str:
     own, theirs = (dict(line.split(" ") for line in each["namespaces"].splitlines()) for each in (said, node))
     shared = [name for name in NAMESPACES if own[name] == theirs[name]]
-    return f"own: {' '.join(name for name in NAMESPACES if name not in shared)}; the node's: {' '.join(shared)}"
+    apart = [name for name in NAMESPACES if name not in shared]
+    return f"own: {' '.join(apart) or 'none'}; the node's: {' '.join(shared) or 'none'}"
 
 
 def _devices(said: Said, node: Said) -> str:
