@@ -83,6 +83,10 @@ nightly-uml: $(VENV)
 abuse: $(VENV)  ## a job's loads on the broker, and another job's docker run beside them (LAB=uml); build/abuse.json
 	@$(PYTHON) -m tests.abuse --lab $(or $(LAB),compose)
 
+.PHONY: compare
+compare: $(VENV)  ## what plain docker run gives a program, and what it gets in a job: the kernel's facts (LAB=uml)
+	@$(PYTHON) -m tests.compare --lab $(or $(LAB),compose)
+
 .PHONY: faults
 faults: $(VENV)  ## faults at every step of a job: the suite, then ROUNDS=200 of SEED=1, an audit after each (LAB=uml)
 	$(PYTEST) tests/faults --lab $(or $(LAB),compose)

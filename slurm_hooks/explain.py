@@ -143,6 +143,8 @@ def _together(command: Command, job: JobFacts, site: Settings) -> Iterator[Line]
     if "HostConfig.PidsLimit" not in asked:
         most = _decided(command, sound, job, site).fields["HostConfig.PidsLimit"]
         yield Line("forced", f"--pids-limit {most}", "or the job's own figure where that is less", "pids")
+    if "HostConfig.Memory" not in asked:
+        yield Line("forced", "--memory", "the job's own limit", "resources")
     yield Line("later", f"image {command.subject}", "whether it lies on the node; its VOLUMEs become tmpfs", "images")
 
 
@@ -219,7 +221,7 @@ def main(words: Sequence[str], partition: str, *, as_json: bool) -> int:
 
 def asker(site: Settings) -> JobFacts:
     """The asking user in a job that is not there yet."""
-    return JobFacts("", 0, os.getuid(), os.getgid(), tuple(os.getgroups()), "the job's own", "", site.job.pids)
+    return JobFacts("", 0, os.getuid(), os.getgid(), tuple(os.getgroups()), "the job's own", "", site.job.pids, 0, {})
 
 
 TITLES = {

@@ -8,6 +8,7 @@ Epilog waits for; a job that is CLOSING launches nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ from slurm_hooks.broker import (
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
+from slurm_hooks.knobs import resources, ulimits
 from slurm_hooks.knobs import rootfs as rootfs_knob
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.settings import Settings
@@ -36,6 +38,7 @@ from slurm_hooks.settings import Settings
 # What runc says when it cannot start threads within pids.max, and when it dies of anything else.
 PIDS_RIDDLES = ("can't get final child's pid", "resource temporarily unavailable", "read init-p: connection reset")
 RUNC_TASKS = 32  # more than runc 1.1 to 1.3 needs in a container's cgroup to start it
+NODE_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes; what a job may have that has no limit
 ENDING = Conflict("this job is ending", "no container starts in it any more")
 
 
@@ -52,7 +55,9 @@ def held(job: jobs.Job) -> Iterator[None]:
 def facts_of(asker: Asker, nonce: str) -> JobFacts:
     """The asker as the knobs want it, for the container of a nonce."""
     job = asker.job
-    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+    memory = cgroups.of(job.version).memory_limit(job.cgroup) or NODE_MEMORY
+    limits = ulimits.parsed(asker.limits)
+    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory, limits)
 
 
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
@@ -106,7 +111,9 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         "create", job=job.id, restart=job.restart, container=note.name, id=said["Id"][:12], image=note.image,
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
-    return 201, {"Id": said["Id"], "Warnings": said.get("Warnings") or []}
+    asked = model.units(wanted)
+    warnings = [text for text in said.get("Warnings") or [] if not resources.unasked(text, asked)]
+    return 201, {"Id": said["Id"], "Warnings": warnings}
 
 
 async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
@@ -133,7 +140,7 @@ def _bounded(site: Settings, job: jobs.Job) -> None:
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:
-    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs")
+    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits")
     return {"staged": staged, **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep}}
 
 

@@ -87,7 +87,7 @@ class HostConfig(Struct, rename="pascal", forbid_unknown_fields=True):
     memory_swappiness: int | None = None
     oom_kill_disable: bool | None = None
     pids_limit: int | None = None
-    ulimits: Any = None
+    ulimits: list[dict[str, Any]] | None = None
     cpu_count: Any = None
     cpu_percent: Any = None
     io_maximum_iops: Any = msgspec.field(default=None, name="IOMaximumIOps")

@@ -32,6 +32,7 @@ class Asker:
     groups: tuple[int, ...]
     job: jobs.Job
     step: str = ""  # a number, batch, extern, interactive
+    limits: str = ""  # /proc/<pid>/limits
 
 
 class Registry:
@@ -98,6 +99,7 @@ class Peer:
         try:
             lines = linux.cgroup_lines(linux.read(f"/proc/{self.pid}/cgroup"))
             status = linux.status_of(self.pid)
+            limits = linux.read(f"/proc/{self.pid}/limits")
         except (FileNotFoundError, ProcessLookupError):
             raise _gone() from None
         # After the readings, not before: only then were they the peer's and not of a process that got its number.
@@ -116,7 +118,8 @@ class Peer:
                 "docker", f"job {job.id} is of uid {job.uid}, and this process is not", "Ask as the job's user."
             )
         groups = tuple(int(group) for group in status["Groups"].split())
-        return Asker(self.pid, job.uid, job.gid, groups, job, path.partition(f"/{STEP}")[2].partition("/")[0])
+        step = path.partition(f"/{STEP}")[2].partition("/")[0]
+        return Asker(self.pid, job.uid, job.gid, groups, job, step, limits)
 
 
 def _gone() -> Refused:

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from slurm_hooks import cgroups, linux
+from slurm_hooks.knobs import ulimits
 from slurm_hooks.knobs.contract import Seen
 
 NAMESPACES = ("pid", "net", "ipc", "mnt", "uts")
@@ -67,6 +68,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             lsm=lsm(),
             mounts=mounts,
             staged={target: on_host[path] for target, path in staged.items() if path in on_host},
+            limits=ulimits.parsed(linux.read(f"/proc/{pid}/limits")),
         )
         # Read by number, so only now it is known that all of it was this process's. A task of cgroup v1 that is
         # exiting is shown at "/" well before its pidfd tells.

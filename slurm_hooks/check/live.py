@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from slurm_hooks import cgroups, knobs
+from slurm_hooks import cgroups, knobs, linux
 from slurm_hooks.broker import images, model, readback
 from slurm_hooks.broker.notes import new_nonce
 from slurm_hooks.cgroups import slurm
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError, NodeFault
+from slurm_hooks.knobs import ulimits
 from slurm_hooks.knobs.contract import JobFacts
 from slurm_hooks.knobs.node import Finding, Node
 
@@ -28,6 +29,7 @@ LABEL = "slurm-hooks.check"  # not a job's label: neither the broker nor the swe
 NAME = "slurm-hooks-check"  # of the cgroup; Slurm's own begin with job_ or are digits
 SECONDS = 20  # of the container's life, where nobody ends it before
 PIDS = 64
+MEMORY = 256 << 20  # bytes
 
 
 def check(node: Node, image: str = "") -> Iterator[Finding]:
@@ -90,7 +92,8 @@ def _image(engine: Engine, node: Node, wish: str) -> dict[str, Any] | None:
 
 def _differences(engine: Engine, node: Node, image: dict[str, Any], path: str) -> list[str]:
     nonce = new_nonce()
-    job = JobFacts(f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS)
+    limits = ulimits.parsed(linux.read("/proc/self/limits"))
+    job = JobFacts(f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, MEMORY, limits)
     wish = model.Create(image=image["Id"], entrypoint=["sleep", str(SECONDS)])
     config = image.get("Config") or {}
     decision = knobs.decide(wish, job, node.site, config.get("WorkingDir") or "")

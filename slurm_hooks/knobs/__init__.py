@@ -33,6 +33,7 @@ from slurm_hooks.knobs import (
     rootfs,
     runtime,
     seccomp,
+    ulimits,
 )
 from slurm_hooks.knobs.contract import JobFacts, Knob, Row, Seen, Stage
 from slurm_hooks.knobs.flags import typed
@@ -48,6 +49,7 @@ KNOBS: dict[str, Knob] = {
     "cgroup": cgroup,
     "pids": pids,
     "resources": resources,
+    "ulimits": ulimits,
     "devices": devices,
     "mounts": mounts,
     "rootfs": rootfs,

@@ -82,6 +82,8 @@ class JobFacts:
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
+    memory: int  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, as there is no job yet
+    limits: Mapping[str, tuple[int, int]]  # of the asking process, by Docker's names: (soft, hard), -1 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Seen:
     lsm: str  # "apparmor", "selinux" or ""
     mounts: tuple[Mount, ...]
     staged: Mapping[str, Mount]  # by target: the stage as the host has it
+    limits: Mapping[str, tuple[int, int]]  # of each process, by Docker's names: (soft, hard), -1 for none
 
 
 class Knob(Protocol):

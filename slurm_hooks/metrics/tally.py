@@ -19,7 +19,7 @@ PREFIX = "slurm_hooks_"
 OTHER = "other"
 KNOBS = (
     "identity", "capabilities", "seccomp", "apparmor", "namespaces", "network", "cgroup", "pids", "resources",
-    "devices", "mounts", "rootfs", "proc", "images", "process", "logs", "lifetime", "runtime",
+    "ulimits", "devices", "mounts", "rootfs", "proc", "images", "process", "logs", "lifetime", "runtime",
 )  # fmt: skip
 # Who else refuses: a row of routes.ROUTES by its word, no row at all, or the broker a process that is in no job.
 OF_REQUESTS = {"pull": "images", "distribution": "images", "login": "images", "image": "images",

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from slurm_hooks.knobs import ulimits
 from tests.cluster.slurm import Cluster, Job
 
 BOMB = "f() { sleep 600 & f | f & }; f"  # its shells die where they cannot fork: sleeps are what it keeps
@@ -98,3 +101,44 @@ def test_the_number_of_containers_of_a_job_is_bounded(cluster: Cluster, node: st
     done = cluster.srun("for i in $(seq 65); do docker create img true >/dev/null; done; docker ps -aq | wc -l")
     assert done.out.split()[-1] == "64", done
     assert "this job has 64 containers already. Remove some: docker rm." in done.err
+
+
+LIMITS = "cat /proc/self/limits"
+
+
+def test_a_container_has_the_limits_of_the_process_that_asked(cluster: Cluster, node: str) -> None:
+    done = cluster.srun(f"ulimit -n 777; {LIMITS}; echo; docker run --rm img {LIMITS}", options="--mem=300")
+    ours, inside = (ulimits.parsed(text) for text in done.out.split("\n\n"))
+    assert inside == ours | dict.fromkeys(("core", "nice", "rtprio"), (0, 0)), done
+    assert inside["nofile"] == (777, 777)
+
+
+def test_a_ulimit_may_be_less_and_not_more(cluster: Cluster, node: str) -> None:
+    less = f"docker run --rm --ulimit nofile=50:60 --ulimit core=0 img {LIMITS}"
+    more = "docker run --rm --ulimit nofile=51:61 img true; docker run --rm --ulimit rtprio=1 img true"
+    done = cluster.srun(f"ulimit -n 60; {less}; {more}", options="--mem=300")
+    assert ulimits.parsed(done.out)["nofile"] == (50, 60), done
+    assert "--ulimit nofile=51:61: the job's own limit is 60. Ask for nofile=60 or less." in done.err
+    assert "--ulimit rtprio=1:1: a job's container has no priority. Leave it out." in done.err
+
+
+def test_shared_memory_is_the_jobs(cluster: Cluster, node: str) -> None:
+    done = cluster.srun(
+        "docker run --rm --shm-size 100m img df -m /dev/shm; docker run --rm --shm-size 9g img true; "
+        "docker run --rm --shm-size 290m img dd if=/dev/zero of=/dev/shm/x bs=1M; echo exit $?",
+        options="--mem=300",
+    )
+    assert re.search(r"^shm +100 ", done.out, re.MULTILINE), done
+    assert "--shm-size 9g: the job has 300m of memory. Ask for less." in done.err
+    assert "exit 137" in done.out or "No space left" in done.err, done
+
+
+def test_memory_and_cpu_of_a_container_are_filled_from_the_job(cluster: Cluster, node: str) -> None:
+    show = "docker inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpuShares}}'"
+    done = cluster.srun(
+        f"{show} $(docker create img) $(docker create --memory 64m img) $(docker create --memory 9g --cpus 1 img)",
+        options="--mem=300",
+    )
+    job, less = 300 << 20, 64 << 20
+    assert done.out.splitlines()[-3:] == [f"{job} {job} 1024", f"{less} {less} 1024", f"{job} {job} 0"], done
+    assert "WARNING" not in done.err

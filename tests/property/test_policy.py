@@ -69,7 +69,12 @@ def check(text: str) -> None:
     assert host["maskedpaths"] == list(proc.MASKED_PATHS)
     assert host["readonlypaths"] == list(proc.READONLY_PATHS)
     assert set(host["groupadd"]) <= {str(group) for group in JOB.groups}
-    assert host.get("memoryswap") == host.get("memory")
+    assert 0 < host["memory"] == host["memoryswap"] <= JOB.memory
+    assert host.get("cpushares") or host.get("nanocpus")
+    assert 0 <= (host.get("shmsize") or 0) <= JOB.memory
+    limits = {limit["Name"]: limit["Hard"] for limit in host["ulimits"]}
+    assert limits["rtprio"] == limits["nice"] == 0
+    assert 0 <= limits["nofile"] <= JOB.limits["nofile"][1] and 0 <= limits["memlock"] <= JOB.limits["memlock"][1]
     for mount in host["mounts"]:
         assert mount["Type"] == "bind"
         assert mount["Source"].startswith("/stage/")
@@ -78,7 +83,7 @@ def check(text: str) -> None:
         assert {"nosuid", "nodev"} <= set(options.split(","))
     for name in ("capadd", "devices", "devicerequests", "devicecgrouprules", "binds", "volumesfrom", "volumedriver",
                  "pidmode", "utsmode", "usernsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
-                 "portbindings", "storageopt", "oomscoreadj", "oomkilldisable", "ulimits", "shmsize"):  # fmt: skip
+                 "portbindings", "storageopt", "oomscoreadj", "oomkilldisable"):  # fmt: skip
         assert host.get(name) in NOTHING
     for name in ("volumes", "networkingconfig", "macaddress", "onbuild"):
         assert top.get(name) in NOTHING

@@ -27,6 +27,14 @@ JOB = JobFacts(
     cgroup="/system.slice/cn1_slurmstepd.scope/job_4711",
     nonce="f" * 32,
     pids=4096,
+    memory=4 << 30,
+    limits={
+        "core": (0, -1),
+        "memlock": (8 << 20, 8 << 20),
+        "nofile": (1024, 131072),
+        "rtprio": (0, 9),
+        "stack": (8 << 20, -1),
+    },
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks.errors import Refused
+from slurm_hooks.knobs import resources
 from slurm_hooks.knobs.contract import Stage
 from slurm_hooks.settings import ContainerLimits, Settings
 from tests.unit.policy import JOB, cli, decide, golden, sent
@@ -125,6 +126,44 @@ def test_a_pids_limit_beyond_the_sites_is_refused(limit: int) -> None:
 def test_memory_is_never_swapped_out_beyond_itself() -> None:
     host = sent(cli(HostConfig_Memory=2**26))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (2**26, 2**26)
+
+
+def bounds(**asked: Any) -> tuple[Any, ...]:
+    """What dockerd is asked of memory, swap, reservation, shares and processors."""
+    host = sent(cli(**{f"HostConfig_{name}": value for name, value in asked.items()}))["HostConfig"]
+    return tuple(host.get(name) for name in ("Memory", "MemorySwap", "MemoryReservation", "CpuShares", "NanoCpus"))
+
+
+def test_memory_and_cpu_are_the_jobs_where_nobody_asks() -> None:
+    assert bounds() == (4 << 30, 4 << 30, None, 1024, None)
+
+
+def test_who_asks_for_less_gets_less_and_who_asks_for_more_than_the_job_has_gets_the_jobs() -> None:
+    assert bounds(Memory=2**26, CpuShares=2) == (2**26, 2**26, None, 2, None)
+    assert bounds(Memory=9 << 30, MemorySwap=9 << 30, NanoCpus=2**30) == (4 << 30, 4 << 30, None, None, 2**30)
+
+
+def test_a_reservation_is_never_above_the_memory_which_dockerd_would_refuse() -> None:
+    assert bounds(MemoryReservation=9 << 30)[:3] == (4 << 30, 4 << 30, 4 << 30)
+    assert bounds(MemoryReservation=2**26, Memory=2**27)[:3] == (2**27, 2**27, 2**26)
+
+
+@pytest.mark.parametrize(
+    ("warning", "asked", "told"),
+    [
+        ("Your kernel does not support swap limit capabilities or the cgroup is not mounted. …", (), False),
+        ("Your kernel does not support memory limit capabilities or the cgroup is not mounted. …", (), False),
+        ("Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.", (), False),
+        ("Your kernel does not support swap limit capabilities …", ("HostConfig.Memory",), True),
+        ("Your kernel does not support CPU shares …", ("HostConfig.CpuShares",), True),
+        ("Your kernel does not support pids limit capabilities …", (), True),
+        ("The requested image's platform (linux/arm64) does not match", (), True),
+    ],
+)
+def test_dockerd_complains_to_the_user_of_what_the_user_asked_for_alone(
+    warning: str, asked: tuple[str, ...], told: object
+) -> None:
+    assert resources.unasked(warning, dict.fromkeys(asked, 1)) is not told
 
 
 def test_our_labels_are_added_to_the_users() -> None:

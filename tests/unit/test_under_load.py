@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user can hold of the broker: SECURITY.md's "Under load" line by line, on real sockets, with small figures."""
+"""What a user can hold of the broker: "Under load" of docs/security.md line by line, on real sockets, small figures."""
 
 from __future__ import annotations
 
@@ -270,6 +270,6 @@ BOUNDS = {
 
 
 def test_the_page_has_the_figures_of_the_code() -> None:
-    text = (ROOT / "SECURITY.md").read_text().partition("## Under load")[2].partition("\n## ")[0]
+    text = (ROOT / "docs" / "security.md").read_text().partition("## Under load")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert {what: bound for what, bound, _ in rows[2:]} == BOUNDS

@@ -43,6 +43,7 @@ GOOD = Seen(
     lsm="apparmor",
     mounts=(ROOT, SYS, DATA),
     staged={"/data": SOURCE},
+    limits={"core": (0, 0), "nofile": (512, 131072), "stack": (8 << 20, -1), "cpu": (-1, -1)},
 )
 
 
