@@ -38,7 +38,10 @@ def held(job: jobs.Job) -> Iterator[None]:
 def facts_of(asker: Asker, nonce: str) -> JobFacts:
     """The asker as the knobs want it, for the container of a nonce."""
     job = asker.job
-    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+    return JobFacts(
+        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, readback.lsm(),
+        readback.profiles(),
+    )  # fmt: skip
 
 
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:

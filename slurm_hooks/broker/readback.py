@@ -22,6 +22,12 @@ def lsm() -> str:
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
 
 
+def profiles() -> frozenset[str]:
+    """The profiles of AppArmor that are loaded and enforced; none without AppArmor."""
+    lines = _read("/sys/kernel/security/apparmor/profiles").splitlines()
+    return frozenset(line.removesuffix(" (enforce)") for line in lines if line.endswith(" (enforce)"))
+
+
 INIT = "runc:[2:INIT]"  # runc's name for itself until the container's own program takes its place
 EXEC_SECONDS = 2.0
 

@@ -33,6 +33,7 @@ from slurm_hooks.knobs import (
     rootfs,
     runtime,
     seccomp,
+    selinux,
 )
 from slurm_hooks.knobs.contract import JobFacts, Knob, Row, Seen, Stage
 from slurm_hooks.knobs.flags import typed
@@ -43,6 +44,7 @@ KNOBS: dict[str, Knob] = {
     "capabilities": capabilities,
     "seccomp": seccomp,
     "apparmor": apparmor,
+    "selinux": selinux,
     "namespaces": namespaces,
     "network": network,
     "cgroup": cgroup,

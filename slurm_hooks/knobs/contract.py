@@ -80,6 +80,8 @@ class JobFacts:
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
+    lsm: str = ""  # what confines processes of the node: "apparmor", "selinux" or ""
+    profiles: frozenset[str] = frozenset()  # AppArmor's that are loaded and enforced
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ JOB = JobFacts(
     cgroup="/system.slice/cn1_slurmstepd.scope/job_4711",
     nonce="f" * 32,
     pids=4096,
+    lsm="apparmor",
+    profiles=frozenset({"slurm-hooks-container"}),
 )
 
 
