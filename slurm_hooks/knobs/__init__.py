@@ -143,7 +143,7 @@ def _assembled(fields: dict[str, Any]) -> dict[str, Any]:
     for unit, value in fields.items():
         name, _, tag = unit.partition(":")
         if name == "HostConfig.SecurityOpt":
-            options.append(f"{tag}={value}")
+            options += [f"{tag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
         elif name.startswith("HostConfig."):
             body["HostConfig"][name.removeprefix("HostConfig.")] = value
         else:

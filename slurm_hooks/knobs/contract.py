@@ -81,7 +81,7 @@ class JobFacts:
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
     lsm: str = ""  # what confines processes of the node: "apparmor", "selinux" or ""
-    profiles: frozenset[str] = frozenset()  # AppArmor's that are loaded and enforced
+    profiles: frozenset[str] = frozenset()  # AppArmor's, loaded and enforced; SELinux's modules
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from slurm_hooks.broker import readback
 from slurm_hooks.errors import NodeFault
 from slurm_hooks.knobs import apparmor, proc
 from tests.unit.policy import JOB, ROOT, SITE
@@ -40,6 +41,12 @@ def test_it_is_asked_for_where_the_kernel_has_apparmor() -> None:
 def test_nothing_starts_where_it_is_not_loaded() -> None:
     with pytest.raises(NodeFault, match="its kernel has AppArmor, and not the profile slurm-hooks-container"):
         apparmor.confine({}, replace(JOB, profiles=frozenset({"docker-default"})), SITE)
+
+
+def test_a_profile_that_only_complains_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readback, "lsm", lambda: "apparmor")
+    monkeypatch.setattr(readback, "_read", lambda path: "a (enforce)\nb (complain)\nc d (enforce)\ne (unconfined)")
+    assert readback.profiles() == {"a", "c d"}
 
 
 def test_the_file_is_of_the_profile_that_is_asked_for() -> None:
