@@ -72,12 +72,12 @@ test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2,
 	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
 
 .PHONY: test-selinux
-test-selinux: $(VENV)  ## the type and level of SELinux, on lab (b) with a kernel and a disk that have it
+test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it
 	$(PYTEST) tests/cluster/test_selinux.py --lab uml-selinux
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long
-	tests/all.sh test-unit test-compose nightly-uml test-selinux abuse fuzz mutants
+	tests/all.sh test-unit test-compose nightly-uml abuse fuzz mutants
 
 .PHONY: nightly-uml
 nightly-uml: $(VENV)
