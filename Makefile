@@ -12,7 +12,7 @@ DESTDIR :=
 libdir := /usr/lib/slurm-hooks
 # Where a file of etc/ goes.
 PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#systemd/};; \
-  prometheus/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac
+  prometheus/*|selinux/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac
 
 .PHONY: help
 help:  ## this list
@@ -70,6 +70,10 @@ test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine'
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
+
+.PHONY: test-selinux
+test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it
+	$(PYTEST) tests/cluster/test_selinux.py --lab uml-selinux
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long

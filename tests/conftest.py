@@ -8,7 +8,9 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--lab`: where tests/cluster and tests/attacks run."""
-    parser.addoption("--lab", default="compose", choices=("compose", "uml"), help="the cluster to run on")
+    parser.addoption(
+        "--lab", default="compose", choices=("compose", "uml", "uml-selinux"), help="the cluster to run on"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

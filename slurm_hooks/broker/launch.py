@@ -56,8 +56,10 @@ def facts_of(asker: Asker, nonce: str) -> JobFacts:
     """The asker as the knobs want it, for the container of a nonce."""
     job = asker.job
     memory = cgroups.of(job.version).memory_limit(job.cgroup) or NODE_MEMORY
-    limits = ulimits.parsed(asker.limits)
-    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory, limits)
+    return JobFacts(
+        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory,
+        ulimits.parsed(asker.limits), readback.lsm(), readback.profiles(),
+    )  # fmt: skip
 
 
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:

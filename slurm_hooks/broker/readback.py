@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
+import re
 import select
 import time
 from typing import Any
@@ -21,6 +23,19 @@ def lsm() -> str:
     if os.path.isdir("/sys/module/apparmor") and _read("/sys/module/apparmor/parameters/enabled") == "Y":
         return "apparmor"
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
+
+
+def profiles() -> frozenset[str]:
+    """The profiles of AppArmor that are loaded and enforced; the modules of SELinux's policy (selinux_config(5))."""
+    match lsm():
+        case "apparmor":
+            lines = _read("/sys/kernel/security/apparmor/profiles").splitlines()
+            return frozenset(line.removesuffix(" (enforce)") for line in lines if line.endswith(" (enforce)"))
+        case "selinux":
+            policy = re.search(r"^SELINUXTYPE=(\w+)", _read("/etc/selinux/config"), re.MULTILINE)
+            store = f"/var/lib/selinux/{policy[1] if policy else ''}/active/modules"
+            return frozenset(os.path.basename(path) for path in glob.glob(f"{store}/*/*"))
+    return frozenset()
 
 
 INIT = "runc:[2:INIT]"  # runc's name for itself until the container's own program takes its place

@@ -92,8 +92,10 @@ def _image(engine: Engine, node: Node, wish: str) -> dict[str, Any] | None:
 
 def _differences(engine: Engine, node: Node, image: dict[str, Any], path: str) -> list[str]:
     nonce = new_nonce()
-    limits = ulimits.parsed(linux.read("/proc/self/limits"))
-    job = JobFacts(f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, MEMORY, limits)
+    job = JobFacts(
+        f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, MEMORY,
+        ulimits.parsed(linux.read("/proc/self/limits")), readback.lsm(), readback.profiles(),
+    )  # fmt: skip
     wish = model.Create(image=image["Id"], entrypoint=["sleep", str(SECONDS)])
     config = image.get("Config") or {}
     decision = knobs.decide(wish, job, node.site, config.get("WorkingDir") or "")

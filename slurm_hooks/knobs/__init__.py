@@ -33,6 +33,7 @@ from slurm_hooks.knobs import (
     rootfs,
     runtime,
     seccomp,
+    selinux,
     ulimits,
 )
 from slurm_hooks.knobs.contract import JobFacts, Knob, Row, Seen, Stage
@@ -44,6 +45,7 @@ KNOBS: dict[str, Knob] = {
     "capabilities": capabilities,
     "seccomp": seccomp,
     "apparmor": apparmor,
+    "selinux": selinux,
     "namespaces": namespaces,
     "network": network,
     "cgroup": cgroup,
@@ -148,7 +150,7 @@ def _assembled(fields: dict[str, Any]) -> dict[str, Any]:
     for unit, value in fields.items():
         name, _, tag = unit.partition(":")
         if name == "HostConfig.SecurityOpt":
-            options.append(f"{tag}={value}")
+            options += [f"{tag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
         elif name.startswith("HostConfig."):
             body["HostConfig"][name.removeprefix("HostConfig.")] = value
         else:

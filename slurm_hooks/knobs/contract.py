@@ -84,6 +84,8 @@ class JobFacts:
     pids: int  # what the job's own processes may be together
     memory: int  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, as there is no job yet
     limits: Mapping[str, tuple[int, int]]  # of the asking process, by Docker's names: (soft, hard), -1 for none
+    lsm: str = ""  # what confines processes of the node: "apparmor", "selinux" or ""
+    profiles: frozenset[str] = frozenset()  # AppArmor's, loaded and enforced; SELinux's modules
 
 
 @dataclass(frozen=True, slots=True)

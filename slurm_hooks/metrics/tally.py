@@ -18,8 +18,8 @@ from slurm_hooks import words
 PREFIX = "slurm_hooks_"
 OTHER = "other"
 KNOBS = (
-    "identity", "capabilities", "seccomp", "apparmor", "namespaces", "network", "cgroup", "pids", "resources",
-    "ulimits", "devices", "mounts", "rootfs", "proc", "images", "process", "logs", "lifetime", "runtime",
+    "identity", "capabilities", "seccomp", "apparmor", "selinux", "namespaces", "network", "cgroup", "pids",
+    "resources", "ulimits", "devices", "mounts", "rootfs", "proc", "images", "process", "logs", "lifetime", "runtime",
 )  # fmt: skip
 # Who else refuses: a row of routes.ROUTES by its word, no row at all, or the broker a process that is in no job.
 OF_REQUESTS = {"pull": "images", "distribution": "images", "login": "images", "image": "images",

@@ -57,7 +57,7 @@ def test_its_processes_are_bounded_by_number(cluster: Cluster, sleeper: Job) -> 
 def test_apparmor_confines_it_where_the_kernel_has_it(cluster: Cluster, sleeper: Job) -> None:
     enabled = cluster.sh(sleeper.node, "cat /sys/module/apparmor/parameters/enabled").out.strip()
     label = cluster.sh(sleeper.node, f"cat /proc/{first_pid(cluster, sleeper)}/attr/current").out.strip("\0\n")
-    assert label == ("docker-default (enforce)" if enabled == "Y" else "")
+    assert label == ("slurm-hooks-container (enforce)" if enabled == "Y" else "")
 
 
 def test_start_is_answered_after_the_kernel_was_asked(cluster: Cluster, sleeper: Job) -> None:

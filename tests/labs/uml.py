@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lab (b): one real node, with systemd, cgroup v2 and AppArmor under a kernel of its own.
+"""Lab (b): one real node, with systemd, cgroup v2 and AppArmor (or SELinux) under a kernel of its own.
 
 The kernel is user-mode Linux: a program. The node is controller and compute node in one;
 it runs as a process of its own (uml/keeper.py), so what `up` started another process can use.
@@ -86,7 +86,8 @@ class Uml:
     nodes: tuple[str, ...] = ("uml1",)
     users: tuple[str, ...] = ("ann", "bob")
 
-    def __init__(self, which: str = "") -> None:
+    def __init__(self, which: str = "", security: str = "apparmor") -> None:
+        self.security = security
         self.run = Path(tempfile.gettempdir()) / f"{RUN}{which and '-'}{which}"
         self.console = self.run / "console.log"
         self._made_of = self.run / "made-of"
@@ -121,9 +122,8 @@ class Uml:
         if reason := self._not_ready("/src/tests/labs/uml/ready.sh busy"):
             raise NodeLost(f"not back\n{reason}")
 
-    @staticmethod
-    def _image() -> str:
-        built = subprocess.run([HERE / "build.sh"], stdout=subprocess.PIPE, text=True)
+    def _image(self) -> str:
+        built = subprocess.run([HERE / "build.sh", self.security], stdout=subprocess.PIPE, text=True)
         if built.returncode:
             raise LabMissing(f"its disk could not be built: build.sh ended with status {built.returncode}")
         return built.stdout.strip()
@@ -273,10 +273,11 @@ def main() -> int:
     run.add_argument("-u", "--user", default="root", help="ann, bob or root (the default)")
     run.add_argument("-t", "--timeout", type=float, default=60, metavar="SECONDS", help="default: 60")
     run.add_argument("script", metavar="SCRIPT")
+    parser.add_argument("--selinux", action="store_true", help="the node whose kernel has SELinux, beside the other")
     asked = parser.parse_args()
     if asked.verb == "shell" and not sys.stdin.isatty():
         parser.error("shell is for a terminal; run SCRIPT is not")
-    lab = Uml()
+    lab = Uml("selinux", "selinux") if asked.selinux else Uml()
     try:
         if asked.verb == "run":
             done = lab.sh(lab.controller, asked.script, user=asked.user, timeout=asked.timeout)

@@ -57,7 +57,7 @@ def check(text: str) -> None:
     assert top["healthcheck"] == {"Test": ["NONE"]}
     assert host["privileged"] is False
     assert host["capdrop"] == ["ALL"]
-    assert host["securityopt"] == ["no-new-privileges=true"]
+    assert host["securityopt"] == ["no-new-privileges=true", "apparmor=slurm-hooks-container"]
     assert host["networkmode"] == "none"
     assert host["cgroupparent"] == JOB.cgroup
     assert host["cgroupnsmode"] == "private"

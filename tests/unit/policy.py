@@ -35,6 +35,8 @@ JOB = JobFacts(
         "rtprio": (0, 9),
         "stack": (8 << 20, -1),
     },
+    lsm="apparmor",
+    profiles=frozenset({"slurm-hooks-container"}),
 )
 
 

@@ -1,12 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Build what a boot of lab (b) needs, and print its directory:
+# build.sh apparmor|selinux: build what a boot of lab (b) needs, and print its directory:
 #     disk.img   the node's ext4 disk: the labs' common root tree, the kernel's modules, overlay/
+#     security   which security module the kernel starts with, in its own words
 #     root/      the kernel, a program, with the libc that it wants: newer than Debian 12's
 # A directory already built from the same parts is used as it is.
 set -eu
 
+security=$1
 here=$(dirname "$(readlink -f "$0")")
+ours=$here/../../../etc/selinux/slurm-hooks.cil
 cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
 mkdir -p "$cache"
 exec 8>"$cache/uml.lock"
@@ -38,7 +41,7 @@ fi
 
 command -v mmdebstrap >/dev/null || "$here/../host.sh"
 tree=$("$here/../tree/build.sh")
-hash=$( (cd "$here" && echo "$tree $deb" && cat build.sh && find overlay -type f | sort | xargs tail -v -n +1) |
+hash=$( (cd "$here" && echo "$tree $deb $security" && cat build.sh lab.cil "$ours" && find overlay -type f | sort | xargs tail -v -n +1) |
     sha256sum | cut -c1-12)
 image=$cache/uml-$hash
 if [ -d "$image" ]; then
@@ -66,6 +69,20 @@ systemctl --quiet --root="$node" enable munge slurmctld slurmd containerd lab-no
 # The jobs have a dockerd of their own; and no timer is to meet a test.
 systemctl --quiet --root="$node" disable docker.service docker.socket getty@tty1.service systemd-pstore.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer
+
+echo "$security=1 security=$security" >"$work/image/security"
+if [ "$security" = selinux ]; then
+    # Labelled here, and not in a boot of its own: a kernel without SELinux takes the labels as it takes any attribute.
+    cp /etc/resolv.conf "$node/etc/resolv.conf"
+    chroot "$node" sh -c 'export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update && apt-get -qq install --no-install-recommends selinux-policy-default policycoreutils &&
+        apt-get clean && rm -rf /var/lib/apt/lists/* /etc/resolv.conf' >&2
+    # An operator does it with what `make install` brings; here it would take a minute of each boot.
+    cp "$ours" "$here/lab.cil" "$node/tmp"
+    chroot "$node" semodule --noreload --install /tmp/slurm-hooks.cil /tmp/lab.cil >&2
+    rm "$node"/tmp/*.cil
+    chroot "$node" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+fi
 
 # No journal: no disk outlives its boot.
 truncate --size 6G "$work/image/disk.img"

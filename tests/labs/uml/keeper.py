@@ -24,7 +24,7 @@ MEMORY = 2048  # MiB
 
 KERNEL = f"""
 /linux.uml mem={MEMORY}M umid=node uml_dir=/tmp/ ubd0=/run/disk.cow,/image/disk.img root=/dev/ubda rw
-hostname=uml1 con=null con0=null,fd:1 seccomp=auto apparmor=1 security=apparmor noreboot panic=-1 TERM=dumb
+hostname=uml1 con=null con0=null,fd:1 seccomp=auto noreboot panic=-1 TERM=dumb
 """.split()
 
 
@@ -130,7 +130,14 @@ def main(image: Path, source: Path, run: Path) -> int:
     ours0, theirs0 = socket.socketpair()
     ours1, theirs1 = socket.socketpair()
     kernel = subprocess.Popen(
-        ["chroot", root, *KERNEL, f"ssl0=fd:{theirs0.fileno()}", f"ssl1=fd:{theirs1.fileno()}"],
+        [
+            "chroot",
+            root,
+            *KERNEL,
+            *(image / "security").read_text().split(),
+            f"ssl0=fd:{theirs0.fileno()}",
+            f"ssl1=fd:{theirs1.fileno()}",
+        ],
         stdout=subprocess.PIPE,  # the kernel polls its console, which a file cannot be
         pass_fds=[theirs0.fileno(), theirs1.fileno()],
         env={**os.environ, "TMPDIR": "/tmp", "HOME": "/tmp"},

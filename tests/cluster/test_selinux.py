@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SELinux, on the lab whose kernel has it (`--lab uml-selinux`): type and level, permissive and enforcing.
+
+A denial is what the kernel says of it. While it is permissive it says each once, until it enforces again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from slurm_hooks.knobs.selinux import TYPE, level
+from tests.attacks.one_wall import Tried, tried
+from tests.cluster.slurm import Cluster
+from tests.faults.gate import gate
+
+LABEL = "cat /proc/self/attr/current"
+# What jobs do with a container: files of the user's and of /tmp, programs among them, and the site's software.
+JOB = f"""mkdir -p w /tmp/w; echo hello | tee w/in > /tmp/w/in
+printf '#!/bin/sh\\necho by itself' > w/prog; chmod 755 w/prog
+docker run --rm -v $PWD/w:/w -w /w img sh -c '
+    {LABEL}; echo; cat in; mkdir d; echo back > d/out; ln -s in l; mkfifo p; cp /bin/busybox .; ./busybox echo a copy'
+docker run --rm -v $PWD/w:/w img /w/prog
+docker run --rm -v /tmp/w:/w img cat /w/in
+docker run --rm -v /opt:/opt:ro img ls /opt
+docker run --rm -v $PWD/w/in:/one img cat /one
+docker run -d --name e0 img sleep 60 >/dev/null; docker exec e0 {LABEL}; echo; docker rm -f e0 >/dev/null
+cat w/d/out; ls -Z w | cut -d: -f4- | cut -d' ' -f1 | sort -u; rm -r w /tmp/w"""
+SAID = ["hello", "a copy", "by itself", "hello", "docker-clients", "hello", "back", "s0"]
+
+
+@pytest.fixture(scope="module")
+def selinux(cluster: Cluster) -> str:
+    """A node whose kernel has SELinux."""
+    if cluster.sh(cluster.node, "test -e /sys/fs/selinux/enforce").status:
+        pytest.skip("the kernel of this lab has no SELinux: --lab uml-selinux")
+    return cluster.node
+
+
+@pytest.fixture
+def enforcing(cluster: Cluster, selinux: str) -> Iterator[str]:
+    """It enforces meanwhile, and its log is empty at first."""
+    cluster.must(selinux, "setenforce 1; dmesg --clear")
+    yield selinux
+    cluster.must(selinux, "setenforce 0")
+
+
+def denials(cluster: Cluster) -> list[str]:
+    """What was denied to containers and to what makes them, since the log was cleared."""
+    said = cluster.must(cluster.node, "dmesg").splitlines()
+    return [line for line in said if "avc:  denied" in line and any(f":{one}:" in line for one in (TYPE, "dockerd_t"))]
+
+
+def test_nothing_of_a_job_would_be_denied(cluster: Cluster, selinux: str, node: str) -> None:
+    cluster.must(node, "setenforce 1; setenforce 0; dmesg --clear")
+    done = cluster.srun(JOB, timeout=240)
+    assert [line for line in done.out.splitlines() if line in SAID] == SAID, done
+    assert denials(cluster) == []
+
+
+def test_enforced_it_runs_as_well_with_the_jobs_label(cluster: Cluster, enforcing: str, node: str) -> None:
+    job = cluster.sbatch(JOB)
+    assert job.wait()["verdict"] == "clean"
+    lines = job.output.replace("\0", "").splitlines()
+    assert [line for line in lines if line in SAID] == SAID
+    assert [line for line in lines if TYPE in line] == [f"system_u:system_r:{TYPE}:{level(job.id)}"] * 2
+    assert [event["read_back"] for event in job.events("start")].count("as asked") >= 1
+    assert denials(cluster) == []
+
+
+@pytest.mark.parametrize("change", ["--type ssh_home_t", "--range s0:c1000,c1001"])
+def test_a_file_of_another_label_is_denied_though_it_is_the_users(
+    cluster: Cluster, enforcing: str, node: str, change: str
+) -> None:
+    cluster.must(node, f"echo secret > kept; chcon {change} kept", user="ann")
+    try:
+        done = cluster.srun("cat kept; docker run --rm -v $PWD:/w:ro img cat /w/kept")
+    finally:
+        cluster.must(node, "rm kept", user="ann")
+    assert done.out.count("secret") == 1, done
+    assert "Permission denied" in done.err
+    assert any(' name="kept" ' in line and TYPE in line for line in denials(cluster))
+
+
+def test_a_container_that_dockerd_gave_another_type_is_ended(cluster: Cluster, selinux: str, node: str) -> None:
+    rewrite = (f'"label=type:{TYPE}"', '"label=type:container_t"')
+    with gate(cluster, "rewritten", "/containers/create", rewrite):
+        job = cluster.run("docker run --rm img sleep 600; echo exit $?")
+    assert "the SELinux label is 'system_u:system_r:container_t:" in job.output, job.output
+    assert len(job.events("differs")) == 1
+
+
+# What the policy leaves to a program: of these, other walls are the only ones.
+OWN = {"write the own id map", "write the own login", "read /sys/kernel/security"}
+
+
+def test_the_type_is_a_wall_of_its_own(cluster: Cluster, enforcing: str, node: str) -> None:
+    def with_type(name: str) -> Tried:
+        walls = "--security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+        label = f"--security-opt label=type:{name} --security-opt label=level:s0:c1,c2"
+        return tried(cluster, f"--cap-add ALL {walls} {label}")
+
+    confined, unconfined = with_type(TYPE), with_type("spc_t")  # container_t's unconfined brother
+    assert {name: error for name, error in confined.works.items() if error} == {}
+    left = {name for name in unconfined.done - confined.denied if not name.startswith("read ")}
+    assert left <= OWN | {"write /sys"}  # the last: its mount stays read-only, as its remount was denied
+    assert len(confined.denied) > 20
