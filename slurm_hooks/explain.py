@@ -52,6 +52,7 @@ SHOWN = {
     "HostConfig.ReadonlyRootfs": "--read-only",
     "HostConfig.RestartPolicy": "--restart no",
     "HostConfig.SecurityOpt:no-new-privileges": "--security-opt no-new-privileges",
+    "HostConfig.SecurityOpt:seccomp": "--security-opt seccomp",
     "Healthcheck": "--no-healthcheck",
 }
 # What cannot be judged without another flag.

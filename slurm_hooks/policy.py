@@ -14,6 +14,7 @@ from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs import execs
 from slurm_hooks.knobs.contract import Row
 from slurm_hooks.knobs.flags import FLAGS, flag
+from slurm_hooks.knobs.syscalls import ABSENT, CLOSED, IN_PART, OPEN
 from slurm_hooks.settings import Settings
 
 # What a handler of routes.ROUTES does with a request; one that is not named here serves it as it comes.
@@ -46,6 +47,12 @@ HANDLERS = {
 }
 DEFAULT = ("allow", "served as it comes")
 UNKNOWN = "a key that Docker's API does not have, or has in another case, is refused"
+CALLS = """What a container's processes may ask of the kernel: the filter that each create brings, `slurm-hooks`.
+
+- open: it reaches the kernel. in part: it does so with the arguments that the reason tells; with others it is EPERM.
+- ENOSYS: as a kernel answers that is too old for it, so that a libc or a tool takes its older way.
+- EPERM: as the kernel answers those who may not."""
+OTHER_CALLS = "Calls that are newer than these are ENOSYS. Those of 32-bit and x32 programs end the process (SIGSYS)."
 SETTING = re.compile(r"\{([a-z_]+)\.([a-z_]+)\}")
 
 
@@ -118,6 +125,24 @@ def _field(knob: str, row: Row, site: Settings) -> Field:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Syscalls:
+    """A line of the list of system calls."""
+
+    answer: str  # open, in part, ENOSYS, EPERM
+    group: str
+    calls: tuple[str, ...]
+    reason: str
+
+
+def syscalls() -> list[Syscalls]:
+    """What becomes of each system call in a container (knobs/syscalls.py)."""
+    lists = (("open", OPEN), ("ENOSYS", ABSENT), ("EPERM", CLOSED))
+    found = [Syscalls(answer, group.name, group.calls, group.reason) for answer, groups in lists for group in groups]
+    found[len(OPEN) : len(OPEN)] = [Syscalls("in part", part.call, (part.call,), part.reason) for part in IN_PART]
+    return found
+
+
 def _flag_of(unit: str) -> str:
     name = unit.partition(":")[0]
     return flag(unit) if unit in FLAGS or name == "HostConfig.SecurityOpt" else ""
@@ -153,6 +178,7 @@ def as_data(site: Settings) -> str:
         "endpoints": [asdict(line) for line in endpoints()],
         "refused": [asdict(line) for line in closed()],
         "fields": [asdict(line) for line in fields(site)],
+        "syscalls": [asdict(line) for line in syscalls()],
         "otherwise": {"endpoints": "refused", "query": "refused", "fields": UNKNOWN},
     }
     return json.dumps(data, indent=2) + "\n"
@@ -174,7 +200,9 @@ def text(site: Settings) -> str:
         value = f"{_short(field.value)}  " if field.value else ""
         instead = f". {field.instead}" if field.instead else ""
         lines.append(f"  {field.action:<8}{field.field:<42} {value}{field.reason}{instead}")
-    return "\n".join([*lines, "", f"  refused {UNKNOWN}", ""])
+    lines += ["", f"  refused {UNKNOWN}", "", "SYSTEM CALLS"]
+    lines += [f"  {s.answer:<8}{s.group:<34}{_short(' '.join(s.calls))}; {s.reason}" for s in syscalls()]
+    return "\n".join([*lines, f"  {OTHER_CALLS}", ""])
 
 
 def _short(value: str) -> str:
@@ -226,7 +254,9 @@ def markdown(site: Settings) -> str:
         reason = f"{field.reason}. {field.instead}" if field.instead else field.reason
         flag_, value = (f"`{part}`" if part else "" for part in (field.flag, field.value))
         lines.append(_line(field.action, f"`{field.field}`", flag_, value, reason))
-    return "\n".join([*lines, ""])
+    lines += ["", "## System calls", "", CALLS, "", *_table("answer", "group", "calls", "reason")]
+    lines += [_line(s.answer, s.group, f"`{' '.join(s.calls)}`", s.reason) for s in syscalls()]
+    return "\n".join([*lines, "", OTHER_CALLS, ""])
 
 
 def _table(*titles: str) -> tuple[str, str]:

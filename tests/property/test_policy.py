@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slurm_hooks import knobs
 from slurm_hooks.broker import model
 from slurm_hooks.errors import HooksError
-from slurm_hooks.knobs import proc
+from slurm_hooks.knobs import proc, seccomp
 from tests.unit.policy import JOB, SITE, cli, sent
 
 bounded = settings(max_examples=400, derandomize=True, deadline=None, database=None)
@@ -57,7 +57,9 @@ def check(text: str) -> None:
     assert top["healthcheck"] == {"Test": ["NONE"]}
     assert host["privileged"] is False
     assert host["capdrop"] == ["ALL"]
-    assert host["securityopt"] == ["no-new-privileges=true", "apparmor=slurm-hooks-container"]
+    assert sorted(host["securityopt"]) == [
+        "apparmor=slurm-hooks-container", "no-new-privileges=true", f"seccomp={seccomp.PROFILE}",
+    ]  # fmt: skip
     assert host["networkmode"] == "none"
     assert host["cgroupparent"] == JOB.cgroup
     assert host["cgroupnsmode"] == "private"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks.broker import answers
+from slurm_hooks.knobs import seccomp
 
 PREFIX = answers.prefix(4711, 0)
 STAGE = "/run/slurm-hooks/stage/4711-0-0123abcd/ffff/0"
@@ -41,6 +42,12 @@ def test_a_mount_has_the_source_that_the_user_typed() -> None:
         "Memory": 1,
     }
     assert STAGE not in json.dumps(seen)
+
+
+def test_the_filter_is_shown_by_its_name() -> None:
+    options = ["no-new-privileges=true", f"seccomp={seccomp.PROFILE}"]
+    seen = inspected({"HostConfig": {"SecurityOpt": options}})
+    assert seen["HostConfig"]["SecurityOpt"] == ["no-new-privileges=true", "seccomp=slurm-hooks"]
 
 
 def test_dockerds_own_value_is_not_changed() -> None:

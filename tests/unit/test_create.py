@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs import resources
+from slurm_hooks.knobs import resources, seccomp
 from slurm_hooks.knobs.contract import Stage
 from slurm_hooks.settings import ContainerLimits, Settings
 from tests.unit.policy import JOB, cli, decide, golden, sent
@@ -21,7 +21,8 @@ from tests.unit.policy import JOB, cli, decide, golden, sent
     ids=["docker run --rm img true", "docker run with -i -v -w -e --name --entrypoint --memory --user --label"],
 )
 def test_a_request_of_the_docker_cli_becomes_our_own(request_body: str, expected: str) -> None:
-    golden(expected, json.dumps(sent(cli(request_body)), indent=2) + "\n")
+    body = json.dumps(sent(cli(request_body)), indent=2)
+    golden(expected, body.replace(json.dumps(seccomp.PROFILE)[1:-1], "<the profile>") + "\n")
 
 
 def test_a_request_of_docker_py_with_nulls_is_taken() -> None:
@@ -180,10 +181,7 @@ def test_exposed_ports_are_dropped_since_no_network_is_there() -> None:
 
 @pytest.mark.parametrize("option", ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"])
 def test_no_new_privileges_may_be_asked_for(option: str) -> None:
-    assert (
-        sent(cli(HostConfig_SecurityOpt=[option]))["HostConfig"]["SecurityOpt"]
-        == sent(cli())["HostConfig"]["SecurityOpt"]
-    )
+    assert sent(cli(HostConfig_SecurityOpt=[option])) == sent(cli())
 
 
 def test_the_log_may_be_switched_off() -> None:

@@ -11,7 +11,7 @@ import pytest
 from slurm_hooks import knobs
 from slurm_hooks.broker import model
 from slurm_hooks.errors import Refused
-from slurm_hooks.knobs import execs
+from slurm_hooks.knobs import execs, seccomp
 from slurm_hooks.knobs.contract import Row, unit_of
 from slurm_hooks.knobs.flags import typed
 from slurm_hooks.settings import ContainerLimits, Settings
@@ -63,7 +63,6 @@ DENIED: dict[str, Any] = {
     "HostConfig.Runtime": "runc",
     "HostConfig.SecurityOpt:disable": "true",
     "HostConfig.SecurityOpt:label": "disable",
-    "HostConfig.SecurityOpt:seccomp": "unconfined",
     "HostConfig.SecurityOpt:writable-cgroups": "true",
     "HostConfig.StorageOpt": {"size": "1g"},
     "HostConfig.Sysctls": {"net.ipv4.ip_forward": "1"},
@@ -102,6 +101,7 @@ FORCED: dict[str, tuple[Any, ...]] = {
     "HostConfig.GroupAdd": (["0"], ["2000"], ["1002"], ["root"]),
     "HostConfig.CapDrop": (["ALL"], ["CHOWN"], []),
     "HostConfig.SecurityOpt:no-new-privileges": ("true", "false", "0"),
+    "HostConfig.SecurityOpt:seccomp": ("unconfined", "builtin", seccomp.NAME, "{}"),
     "HostConfig.SecurityOpt:apparmor": ("unconfined", "docker-default", "slurm-hooks-container", ""),
     "HostConfig.CgroupParent": ("/", JOB.cgroup, "/other"),
     "HostConfig.CgroupnsMode": ("host", "private"),
@@ -207,6 +207,8 @@ def value_of(row: Row) -> Any:
         return LOGS
     if row.unit.startswith("HostConfig.LogConfig."):
         return LOGS[row.unit.rpartition(".")[2]]
+    if row.unit == seccomp.UNIT:
+        return seccomp.PROFILE
     if row.unit == "HostConfig.GroupAdd":
         return [str(group) for group in JOB.groups if group != JOB.gid]
     if row.unit in ("HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"):
