@@ -120,6 +120,8 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
 
 async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
     """The image's passwd and group with the user in them: target → file. Raises OSError, HooksError."""
+    if not image.layers:
+        return {}
     binds = [stage.target for stage in decision.stages]
     tmpfs = list(decision.fields[rootfs_knob.TMPFS])
     home = passwd.home_of(asker.pid)
