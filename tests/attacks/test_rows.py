@@ -17,6 +17,8 @@ from tests.cluster.slurm import Cluster
 from tests.unit.policy import cli
 from tests.unit.test_policy_rows import CAPPED, DENIED, DENIED_PARTS, FORCED, MOUNT, changed
 
+pytestmark = pytest.mark.anywhere  # of requests: the same on every kernel
+
 HOME = "/home/ann"
 OTHER = "attack-other"  # a container that dockerd has
 

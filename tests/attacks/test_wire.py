@@ -137,6 +137,8 @@ def test_an_old_api_version_changes_nothing(cluster: Cluster, node: str) -> None
     cluster.must(node, "touch attack-seen", user="ann")
     job.wait()
     assert len(shown) == len(OLD), job.output
+    for one in shown:  # our own passwd and group, a file for each container
+        assert all(mount["ReadOnly"] for mount in one.pop("Mounts"))
     assert all(one == shown[0] for one in shown[1:])
     assert (shown[0]["IpcMode"], shown[0]["CgroupnsMode"]) == ("private", "private")
 

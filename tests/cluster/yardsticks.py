@@ -95,7 +95,10 @@ CONTAINER: dict[str, Callable[[Container], object]] = {
     "PSS probes": lambda c: c.inspect["Config"]["Healthcheck"] == {"Test": ["NONE"]},
     "PSS AppArmor": lambda c: c.lsm != "apparmor" or c.label.endswith(" (enforce)"),
     "PSS SELinux": lambda c: c.lsm != "selinux" or c.label.split(":")[2] in SAFE_SELINUX,
-    "PSS procMount": lambda c: {"/proc/sys", "/proc/sysrq-trigger", "/proc/kcore"} <= set(c.mounts),
+    # What a kernel does not have runc does not mount over: kcore, sysrq-trigger.
+    "PSS procMount": lambda c: "/proc/sys" in c.mounts
+    and {"/proc/sys", "/proc/sysrq-trigger"} <= set(c.host["ReadonlyPaths"])
+    and "/proc/kcore" in c.host["MaskedPaths"],
     "PSS seccomp": lambda c: c.status["Seccomp"] == "2" and not _unconfined(c),
     "PSS sysctls": lambda c: not c.host.get("Sysctls"),
     "PSS volumes": lambda c: {mount["Type"] for mount in c.inspect["Mounts"]} <= {"bind"},
