@@ -73,12 +73,15 @@ def bounded(
     limit, reserve, why = limits.chosen(settings["job"], settings["partition"], partition)
     cgroup.make(place.root, place.path)
     ceiling = int(linux.read("/proc/sys/kernel/pid_max"))
+    parent = place.path.rpartition("/")[0]
+    levels = cgroup.pids_max(parent)
     # After an upgrade the copy of the settings may be older than the table, until the broker has made it anew.
     if kept := settings.get("node", {}).get("reserve", 0):
         most = limits.of_all_jobs(ceiling, int(linux.read("/proc/sys/kernel/threads-max")), kept)
-        if cgroup.pids_max(place.root)[:1] != [(place.root, most)]:  # systemd may have written it anew (TasksMax=)
+        if (place.root, most) not in levels:  # systemd may have written it anew (TasksMax=)
             cgroup.set_pids_max(place.root, most)
-    above, whose = limits.lowest(cgroup.pids_max(place.path.rpartition("/")[0]), ceiling)
+            levels = cgroup.pids_max(parent)
+    above, whose = limits.lowest(levels, ceiling)
     reserve = reserve if place.version == 2 else 0  # on v1 slurmstepd stays outside of our hierarchy
     figure, pids, why = limits.settled(limit, reserve, why, above, whose)
     cgroup.set_pids_max(place.path, pids)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from slurm_hooks.broker import account, answers, containers, execs, filters, images, launch, node, pulls, relay, routes
 from slurm_hooks.broker.connection import Connection
@@ -80,6 +81,7 @@ async def _create(c: Connection, asker: Asker, match: routes.Match, request: Req
     if not node.platform_is_ours(match.query.get("platform", "")):
         raise BadRequest(f"--platform {match.query['platform'][:40]}", "not this node's")
     up = await _served(c, request)
+    asker = replace(asker, limits=c.peer.limits())
     await c.reply_value(*await launch.create(up, c.broker.settings(), asker, request.body, match.query.get("name", "")))
 
 

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from slurm_hooks import cgroups, events, jobs, knobs, linux
@@ -52,14 +53,22 @@ def held(job: jobs.Job) -> Iterator[None]:
         yield
 
 
-def facts_of(asker: Asker, nonce: str) -> JobFacts:
-    """The asker as the knobs want it, for the container of a nonce."""
+def who(asker: Asker, nonce: str) -> JobFacts:
+    """The asker as the knobs want it for a read-back, of the container of a nonce."""
     job = asker.job
-    memory = cgroups.of(job.version).memory_limit(job.cgroup) or NODE_MEMORY
-    return JobFacts(
-        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, memory,
-        ulimits.parsed(asker.limits), readback.lsm(), readback.profiles(),
-    )  # fmt: skip
+    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+
+
+def facts_of(asker: Asker, nonce: str) -> JobFacts:
+    """The same for a create, with what the container's own bounds and labels are made of. Raises OSError."""
+    lsm = readback.lsm()
+    return replace(
+        who(asker, nonce),
+        memory=cgroups.of(asker.job.version).memory_limit(asker.job.cgroup) or NODE_MEMORY,
+        limits=ulimits.parsed(asker.limits),
+        lsm=lsm,
+        profiles=readback.profiles(lsm),
+    )
 
 
 async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: str) -> tuple[int, Any]:
@@ -220,7 +229,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
             "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], read_back="ended before it"
         )
         return wrong
-    if wrong := knobs.verify(seen, facts_of(asker, note.nonce), asked):
+    if wrong := knobs.verify(seen, who(asker, note.nonce), asked):
         return wrong
     missing = set(staged) - set(seen.staged)
     if missing:

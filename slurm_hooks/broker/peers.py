@@ -32,7 +32,7 @@ class Asker:
     groups: tuple[int, ...]
     job: jobs.Job
     step: str = ""  # a number, batch, extern, interactive
-    limits: str = ""  # /proc/<pid>/limits
+    limits: str = ""  # /proc/<pid>/limits; of who asks for a create alone
 
 
 class Registry:
@@ -99,7 +99,6 @@ class Peer:
         try:
             lines = linux.cgroup_lines(linux.read(f"/proc/{self.pid}/cgroup"))
             status = linux.status_of(self.pid)
-            limits = linux.read(f"/proc/{self.pid}/limits")
         except (FileNotFoundError, ProcessLookupError):
             raise _gone() from None
         # After the readings, not before: only then were they the peer's and not of a process that got its number.
@@ -118,8 +117,17 @@ class Peer:
                 "docker", f"job {job.id} is of uid {job.uid}, and this process is not", "Ask as the job's user."
             )
         groups = tuple(int(group) for group in status["Groups"].split())
-        step = path.partition(f"/{STEP}")[2].partition("/")[0]
-        return Asker(self.pid, job.uid, job.gid, groups, job, step, limits)
+        return Asker(self.pid, job.uid, job.gid, groups, job, path.partition(f"/{STEP}")[2].partition("/")[0])
+
+    def limits(self) -> str:
+        """Its /proc/<pid>/limits (proc_pid_limits(5)). Raises Refused."""
+        try:
+            text = linux.read(f"/proc/{self.pid}/limits")
+        except (FileNotFoundError, ProcessLookupError):
+            raise _gone() from None
+        if not linux.alive(self.pidfd):  # after the reading, as above
+            raise _gone()
+        return text
 
 
 def _gone() -> Refused:

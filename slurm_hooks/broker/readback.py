@@ -25,9 +25,13 @@ def lsm() -> str:
     return "selinux" if os.path.exists("/sys/fs/selinux/enforce") else ""
 
 
-def profiles() -> frozenset[str]:
-    """The profiles of AppArmor that are loaded and enforced; the modules of SELinux's policy (selinux_config(5))."""
-    match lsm():
+def profiles(module: str) -> frozenset[str]:
+    """The profiles of AppArmor that are loaded and enforced; the modules of SELinux's policy (selinux_config(5)).
+
+    Args:
+        module: as lsm.
+    """
+    match module:
         case "apparmor":
             lines = _read("/sys/kernel/security/apparmor/profiles").splitlines()
             return frozenset(line.removesuffix(" (enforce)") for line in lines if line.endswith(" (enforce)"))

@@ -92,9 +92,10 @@ def _image(engine: Engine, node: Node, wish: str) -> dict[str, Any] | None:
 
 def _differences(engine: Engine, node: Node, image: dict[str, Any], path: str) -> list[str]:
     nonce = new_nonce()
+    lsm = readback.lsm()
     job = JobFacts(
         f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, MEMORY,
-        ulimits.parsed(linux.read("/proc/self/limits")), readback.lsm(), readback.profiles(),
+        ulimits.parsed(linux.read("/proc/self/limits")), lsm, readback.profiles(lsm),
     )  # fmt: skip
     wish = model.Create(image=image["Id"], entrypoint=["sleep", str(SECONDS)])
     config = image.get("Config") or {}

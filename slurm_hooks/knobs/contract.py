@@ -82,8 +82,9 @@ class JobFacts:
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
-    memory: int  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, as there is no job yet
-    limits: Mapping[str, tuple[int, int]]  # of the asking process, by Docker's names: (soft, hard), -1 for none
+    # What a create alone needs:
+    memory: int = 0  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, no job is there yet
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # of the asking process, as Seen.limits
     lsm: str = ""  # what confines processes of the node: "apparmor", "selinux" or ""
     profiles: frozenset[str] = frozenset()  # AppArmor's, loaded and enforced; SELinux's modules
 

@@ -46,7 +46,7 @@ def test_nothing_starts_where_it_is_not_loaded() -> None:
 def test_a_profile_that_only_complains_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readback, "lsm", lambda: "apparmor")
     monkeypatch.setattr(readback, "_read", lambda path: "a (enforce)\nb (complain)\nc d (enforce)\ne (unconfined)")
-    assert readback.profiles() == {"a", "c d"}
+    assert readback.profiles(readback.lsm()) == {"a", "c d"}
 
 
 def test_the_file_is_of_the_profile_that_is_asked_for() -> None:

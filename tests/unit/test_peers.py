@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from slurm_hooks import jobs
-from slurm_hooks.broker.peers import Registry
+from slurm_hooks.broker.peers import Peer, Registry
+from slurm_hooks.errors import Refused
 from tests.unit.test_jobs import job_of
 
 HEAD = "/slurm/uid_1001/job_12"
@@ -104,3 +110,36 @@ def test_a_requeued_job_at_the_same_place_is_the_new_one(registry: Registry) -> 
     jobs.bury(first)
     second = opened(restart=1)
     assert key_at(registry, HEAD + "/step_0") == second.key
+
+
+def connected(program: str) -> tuple[subprocess.Popen[bytes], Peer]:
+    """A child that connected to us, and the peer as the kernel tells it."""
+    door = socket.socket(socket.AF_UNIX)
+    door.bind("")  # autobind: an abstract name that nobody has (unix(7))
+    door.listen()
+    connect = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({door.getsockname()!r}); {program}"
+    child = subprocess.Popen([sys.executable, "-IS", "-c", connect], stdin=subprocess.PIPE)
+    with door, door.accept()[0] as connection:
+        return child, Peer(connection)
+
+
+def test_limits_are_the_peers_own() -> None:
+    child, peer = connected("import resource; resource.setrlimit(7, (33, 44)); input()")
+    try:
+        # The rlimit comes after the connection, so it may be a moment away.
+        deadline = time.monotonic() + 10
+        while not re.search(r"^Max open files +33 +44 ", peer.limits(), re.MULTILINE):
+            assert time.monotonic() < deadline
+    finally:
+        child.communicate(b"\n")
+        peer.close()
+
+
+def test_a_peer_that_is_gone_has_none() -> None:
+    child, peer = connected("pass")
+    child.communicate(b"")
+    try:
+        with pytest.raises(Refused, match="is gone"):
+            peer.limits()
+    finally:
+        peer.close()
