@@ -179,8 +179,8 @@ class EndTasks:
         left = tasks.of({*self.ids} - running(self.own, node))
         if left:
             tasks.end(left, CONTAINERD_SECONDS)
-        if left and node.engine is not None:  # which may have waited for just these
-            RemoveContainers(self.key, len(left), self.own, 0.0).do(node)
+            if node.engine is not None:  # which may have waited for just these
+                RemoveContainers(self.key, len(left), self.own, 0.0).do(node)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurm_hooks import config
+from slurm_hooks.broker import rootfs
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import NodeFault, NotFound, Refused
 from slurm_hooks.knobs import images
@@ -45,16 +46,9 @@ async def look(up: Upstream, name: str) -> Image | None:
         int(said.get("Size") or 0),
         tuple(sorted(made.get("Volumes") or {})),
         made.get("WorkingDir") or "",
-        _layers(said.get("GraphDriver") or {}),
+        tuple(rootfs.stacked(said.get("GraphDriver") or {})),
         said,
     )
-
-
-def _layers(driver: dict[str, Any]) -> tuple[str, ...]:
-    data = driver.get("Data") or {}
-    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
-        return ()
-    return (data["UpperDir"], *filter(None, (data.get("LowerDir") or "").split(":")))
 
 
 def admitted(found: Image | None, site: Settings, name: str) -> Image:

@@ -172,13 +172,11 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
         if note is not None and note.lost:
             await orphans.remove(up, job, note)
     else:
-        note = notes.at(job, nonce)
-        for one in notes.of(job):  # and others that dockerd has no more, of which there was something left
-            if one.id and one.lost and one.nonce != nonce:
-                await _gone(job, one)
-        if note is not None and note.id:
+        # And others that dockerd has no more, of which there was something left.
+        gone = [note for note in notes.of(job) if note.id and (note.nonce == nonce or note.lost)]
+        for note in gone:
             await _gone(job, note)
-        else:
+        if all(note.nonce != nonce for note in gone):
             await _dropped(key, nonce)
 
 

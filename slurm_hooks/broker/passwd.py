@@ -34,6 +34,8 @@ def write(
         home: of the asking process, by its own word.
         binds, others: targets of the user's mounts, and of what else is mounted in the container.
     """
+    if not layers:
+        return {}
     binds = tuple(binds)
     taken = (*binds, *others)
     place = home if mounts.below(f"{home}/", binds) else SCRATCH
@@ -44,7 +46,7 @@ def write(
     made = {}
     walk = Walk(layers)
     for target, with_line in lines.items():
-        if not layers or target in taken or mounts.below(target, taken):
+        if target in taken or mounts.below(target, taken):
             continue
         text = _read(walk.file(target))
         wanted = None if text is None else with_line(text)

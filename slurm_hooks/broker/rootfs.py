@@ -50,13 +50,21 @@ async def refuse_links(up: Upstream, container: str) -> str:
 
 def layers_of(driver: Mapping[str, Any]) -> list[str]:
     """The directories of a container's layers, upmost first. Raises NodeFault."""
-    data = driver.get("Data") or {}
-    if driver.get("Name") != "overlay2" or not data.get("UpperDir") or not data.get("LowerDir"):
+    layers = stacked(driver)
+    if len(layers) < 2:  # its own, and the image's
         raise NodeFault(
             "the jobs' dockerd", f"it keeps images in a store that cannot be looked into ({driver.get('Name')})",
             "Give it overlay2 and \"features\": {\"containerd-snapshotter\": false} in slurm-jobs.json.",
         )  # fmt: skip
-    return [data["UpperDir"], *data["LowerDir"].split(":")]
+    return layers
+
+
+def stacked(driver: Mapping[str, Any]) -> list[str]:
+    """The directories that overlay2 lays over each other for a container or an image, upmost first; none: another."""
+    data = driver.get("Data") or {}
+    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
+        return []
+    return [data["UpperDir"], *filter(None, (data.get("LowerDir") or "").split(":"))]
 
 
 def judge(trails: Mapping[str, list[str]], binds: Iterable[str]) -> None:
