@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import CONFIG, Cluster
 
 pytestmark = pytest.mark.anywhere
 
@@ -64,9 +64,6 @@ def test_a_hook_called_with_rubbish_says_one_line_and_fails_no_job(
 @pytest.mark.parametrize("changes", HARMLESS.values(), ids=HARMLESS.keys())
 def test_what_looks_odd_and_is_not_wrong_is_served(cluster: Cluster, node: str, changes: dict[str, str | None]) -> None:
     assert hooks(cluster, node, changes) == ["prolog 0 False 0", "epilog 0 False 0"]
-
-
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 
 
 @pytest.fixture

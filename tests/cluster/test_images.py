@@ -11,11 +11,10 @@ import pytest
 
 from tests.attacks.wire import DOCKERD, in_a_job, request
 from tests.cluster.registry import LOCKED, OPEN, PASSWORD, USER, Registry
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import CONFIG, Cluster
 
 pytestmark = pytest.mark.anywhere
 
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 BUSYBOX = """mkdir bin; cp "$(readlink -f "$(command -v busybox)")" bin/busybox
 for program in sh cat sleep ls echo; do ln -s busybox bin/$program; done"""
 

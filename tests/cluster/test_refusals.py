@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from slurm_hooks import commandline
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import CONFIG, Cluster
 from tests.labs.base import Done
 
 pytestmark = pytest.mark.anywhere
@@ -113,7 +113,6 @@ def test_explain_needs_neither_job_nor_dockerd(cluster: Cluster, node: str) -> N
 
 # -- what the site chooses -------------------------------------------------------------------------
 
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 SITE = """
 [site]
 help = "Questions: help@site.example."

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 from tests.cluster.slurm import Cluster
 
-CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
 PROGRAM = r"""
 import os, socket, sys, threading, time
 GATE, DOCKERD, WHEN, WHAT, *REWRITE = sys.argv[1:]
@@ -79,11 +78,11 @@ def gate(cluster: Cluster, when: str, what: str, rewrite: tuple[str, str] = ("",
     start = f"setsid --fork /usr/bin/python3 -I {words} </dev/null >/dev/null 2>&1"
     cluster.must(node, start)
     cluster.wait(node, f"[ -s {path}.pid ]", "the gate")
-    cluster.must(node, f"cp {CONFIG} {path}.toml; printf '[docker]\\nsocket = \"{path}\"\\n' >> {CONFIG}")
     try:
-        cluster.service(node, "restart", "broker")
-        yield Gate(cluster, path)
+        with cluster.site(node, f'[docker]\nsocket = "{path}"'):
+            cluster.service(node, "restart", "broker")
+            yield Gate(cluster, path)
     finally:
-        cluster.must(node, f"touch {path}.go; cp {path}.toml {CONFIG}")
+        cluster.must(node, f"touch {path}.go")
         cluster.service(node, "restart", "broker")
         cluster.must(node, f"kill $(cat {path}.pid); rm -f {path}*")
