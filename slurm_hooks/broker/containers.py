@@ -25,10 +25,6 @@ def _prefix(asker: Asker) -> str:
     return answers.prefix(asker.job.id, asker.job.restart)
 
 
-def _sources(asker: Asker) -> dict[str, str]:
-    return {path: source for note in notes.of(asker.job) for path, source in note.sources.items()}
-
-
 def _label(asker: Asker) -> str:
     return f"{LABEL_JOB}={asker.job.key}"
 
@@ -41,8 +37,10 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(wanted)})
     if status != 200:
         return status, said
-    typed = {note.id: note.image for note in notes.of(asker.job)}
-    return status, [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), _sources(asker))]
+    mine = notes.of(asker.job)
+    typed = {note.id: note.image for note in mine}
+    sources = {path: source for note in mine for path, source in note.sources.items()}
+    return status, [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
 
 
 async def watched(up: Upstream, asker: Asker, query: dict[str, str]) -> Answer:
