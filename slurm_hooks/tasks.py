@@ -66,7 +66,17 @@ def of(ids: Iterable[str], states: tuple[tuple[str, str], ...] = STATES) -> list
 
 def is_left(container: str, root: str) -> bool:
     """Has containerd a task of it, or is its root mounted? Asked of what dockerd has no more. Cheap, and waits not."""
-    return bool(of([container])) or bool(root and os.path.ismount(root))
+    return bool(of([container])) or is_mounted(root)
+
+
+def is_mounted(root: str) -> bool:
+    """Is a container's root mounted, also one whose FUSE server died? The same at any number of mounts on the node."""
+    try:
+        return bool(root) and os.lstat(root).st_dev != os.lstat(os.path.dirname(root)).st_dev
+    except FileNotFoundError:
+        return False
+    except OSError:  # ENOTCONN
+        return True
 
 
 def shims(ids: Iterable[str]) -> list[tuple[int, str, str]]:
@@ -113,8 +123,9 @@ def end(tasks: list[Task], seconds: float) -> None:
 
 def unmount(roots: Iterable[str]) -> None:
     """Unmount those of these roots that are mounted, as dockerd does; the layers are its to remove. Raises nothing."""
-    wanted = set(roots)
-    for mount in linux.mounts_of("self"):
+    # The table of mounts grows with the node's containers; whether one of ours is mounted is asked of itself.
+    wanted = {root for root in roots if is_mounted(root)}
+    for mount in linux.mounts_of("self") if wanted else ():
         if mount.point in wanted and mount.kind in ("overlay", "fuse.fuse-overlayfs"):
             try:
                 linux.umount2(mount.point, linux.MNT_DETACH | linux.UMOUNT_NOFOLLOW)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from slurm_hooks import config, jobs, linux, stages
+from slurm_hooks import config, jobs, linux, stages, tasks
 from slurm_hooks.escapes.left import Left
 
 TYPE_CHECKING = False
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 def mounts(job: jobs.Job, roots: Iterable[str], run: str = config.RUN) -> list[Left]:
     """Stages of the job's bind mounts, mounted or not; `roots` of its containers that dockerd has left mounted."""
     top = f"{run}/stage/{job.key}."
-    points = [mount.point for mount in linux.mounts_of("self")]
+    staged = stages.of_job(job.key, run)  # without its directory there is no mount; and the table grows with the node
+    points = [mount.point for mount in linux.mounts_of("self")] if staged else []
     mounted = [point for point in points if point.startswith(top)]
-    own = set(roots)
     return [
-        *(Left("mount", path, "the job's key") for path in mounted or stages.of_job(job.key, run)),
-        *(Left("mount", point, "the root of its container, by dockerd's word") for point in points if point in own),
-    ]
+        *(Left("mount", path, "the job's key") for path in mounted or staged),
+        *(Left("mount", root, "the root of its container, by dockerd's word")
+          for root in roots if tasks.is_mounted(root)),
+    ]  # fmt: skip
