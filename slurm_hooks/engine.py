@@ -171,7 +171,7 @@ class Engine:
         if self._silent:
             return self._silent
         try:
-            status, _, body = self._ask("DELETE", f"/containers/{container}?v=1&force=1", REQUEST_SECONDS)
+            status, _, body = self._ask("DELETE", f"/containers/{quote(container)}?v=1&force=1", REQUEST_SECONDS)
         except FAULTS as error:
             problem = f"{container[:12]}: {error}"
             if self._is_lost(error):

@@ -47,7 +47,7 @@ def anything(job: jobs.Job) -> bool:
     """Has the job's user a process outside of Slurm's cgroups, or a thing newer than the job that outlives one?"""
     if not is_users(job.uid) or job.boot != linux.boot_id():  # what outlives a boot is not the job's any more
         return False
-    if (not is_crowded() or has_strangers(job)) and next(strays(job), None) is not None:
+    if next(strays(job), None) is not None:
         return True
     return any(owned(place, job.uid, job.opened) for place in (SHM, MQUEUE, FUSE, *AT)) or bool(
         named_after(job.user, job.opened) or any(sysv(kind, job.uid, job.opened) for kind in SYSV)
@@ -132,6 +132,8 @@ def pids_of(uid: int) -> list[int]:
 
 def strays(job: jobs.Job) -> Iterator[int]:
     """The user's processes in no cgroup of Slurm's and of no job that is registered."""
+    if is_crowded() and not has_strangers(job):
+        return
     own = [job.cgroup, job.root, *(other.cgroup for other in jobs.everyone())]
     inside = tuple(f"{path}/" for path in own if path)
     hierarchy = cgroups.of(job.version)

@@ -21,7 +21,7 @@ from slurm_hooks import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # containerd's state directory and its socket: the distribution's own service, and one that dockerd starts itself.
 STATES = (
@@ -79,17 +79,29 @@ def is_mounted(root: str) -> bool:
         return True
 
 
-def shims(ids: Iterable[str]) -> list[tuple[int, str, str]]:
-    """(pid, container's id, program) of the containerd-shim processes of these containers. Reads all of /proc."""
-    wanted = set(ids)
+def shims(wanted: Mapping[str, int]) -> list[tuple[int, str, str]]:
+    """(pid, container's id, program) of the containerd-shim processes of these containers.
+
+    Args:
+        wanted: a container's id → the pid that its shim had, or 0: not known, and all of /proc is read.
+    """
+    pids = wanted.values() if all(wanted.values()) else map(int, filter(str.isdigit, os.listdir("/proc")))
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc") if wanted else ()):
+    for pid in pids:
         try:
-            line = _shim(int(pid))
+            line = _shim(pid)
         except OSError:
             continue  # gone
-        found += [(int(pid), container, line[0]) for container in wanted.intersection(line)]
+        found += [(pid, container, line[0]) for container in wanted.keys() & set(line)]
     return found
+
+
+def is_shim(pid: int, container: str) -> bool:
+    """Is a process the containerd-shim of this container?"""
+    try:
+        return container in _shim(pid)
+    except OSError:
+        return False  # gone
 
 
 def _shim(pid: int) -> list[str]:
@@ -113,8 +125,8 @@ def end(tasks: list[Task], seconds: float) -> None:
     with ThreadPoolExecutor(PARALLEL) as pool:
         list(pool.map(lambda task: _delete(task, deadline), tasks))
     if stuck := [task for task in tasks if os.path.isdir(task.bundle)]:
-        for pid, container, _ in shims(task.id for task in stuck):
-            linux.kill_where(pid, lambda pid=pid, id=container: id in _shim(pid))  # type: ignore[misc]
+        for pid, container, _ in shims({task.id: 0 for task in stuck}):
+            linux.kill_where(pid, lambda pid=pid, id=container: is_shim(pid, id))  # type: ignore[misc]
         deadline = time.monotonic() + SHIM_SECONDS
         while any(os.path.isdir(task.bundle) for task in stuck) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -8,7 +8,7 @@ by escapes.everything, whose answer alone is the verdict.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from slurm_hooks import cgroups, config, escapes, events, jobs, linux, stages, tasks
@@ -38,6 +38,7 @@ class Node:
     run: str = config.RUN
     engine: Engine | None = None
     fault: str = ""  # why there is no engine
+    listed: list[dict[str, Any]] = field(default_factory=list)  # the job's containers, by dockerd's last list
 
     def docker(self, within: float = DOCKER_SECONDS) -> Engine | None:
         """dockerd, waited for; None (and `fault`) where it does not come."""
@@ -58,7 +59,7 @@ class Node:
 
     def lost(self, error: NodeFault) -> None:
         """dockerd went while it was asked."""
-        self.engine, self.fault = None, str(error)
+        self.engine, self.fault, self.listed = None, str(error), []
 
 
 class Operation(Protocol):
@@ -128,12 +129,12 @@ class RemoveContainers:
     """All containers of the job that dockerd knows, by label."""
 
     key: str
-    noted: int
+    noted: tuple[str, ...]  # the ids that are known
     own: tuple[str, ...] = ()  # the cgroups of the containers, named after their ids
     seconds: float = DOCKER_SECONDS
 
     def __str__(self) -> str:
-        return f"remove the containers labelled {self.key} ({self.noted} are known)"
+        return f"remove the containers labelled {self.key} ({len(self.noted)} are known)"
 
     def do(self, node: Node) -> None:
         begun = time.monotonic()
@@ -141,8 +142,11 @@ class RemoveContainers:
         if engine is None:
             return
         try:
-            before: set[str] = set()
-            while ids := {str(container["Id"]) for container in engine.containers(self.key)}:
+            # What is known goes without a list: that costs the more, the more containers others have.
+            before = {*self.noted}
+            if ready := before - running(self.own, node):
+                engine.remove(sorted(ready))
+            while ids := self._listed(engine, node):
                 if len(ids) < len(before):  # it works, slowly: a busy node is no broken one
                     begun = time.monotonic()
                 elif ids == before:  # it removes them already, as the broker or a --rm has asked it to
@@ -156,6 +160,10 @@ class RemoveContainers:
                     engine.remove(sorted(ready))
         except NodeFault as error:
             node.lost(error)
+
+    def _listed(self, engine: Engine, node: Node) -> set[str]:
+        node.listed = engine.containers(self.key)
+        return {str(container["Id"]) for container in node.listed}
 
 
 def running(paths: tuple[str, ...], node: Node) -> set[str]:
@@ -180,7 +188,7 @@ class EndTasks:
         if left:
             tasks.end(left, CONTAINERD_SECONDS)
             if node.engine is not None:  # which may have waited for just these
-                RemoveContainers(self.key, len(left), self.own, 0.0).do(node)
+                RemoveContainers(self.key, (), self.own, 0.0).do(node)
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ class RemoveCgroup:
 
 
 def plan(
-    job: jobs.Job, run: str = config.RUN, grace: int = 0, noted: Mapping[str, str] | None = None
+    job: jobs.Job, run: str = config.RUN, grace: int = 0, noted: Mapping[str, escapes.Noted] | None = None
 ) -> list[Operation]:
     """The operations for a job, in order. Reads the node, changes nothing.
 
@@ -245,9 +253,9 @@ def plan(
     operations: list[Operation] = [Ask(tuple(own), grace)] if grace and own else []
     if targets:
         operations.append(EndProcesses(targets))
-    operations.append(RemoveContainers(job.key, len(ids), tuple(own)))
+    operations.append(RemoveContainers(job.key, tuple(sorted(noted)), tuple(own)))
     operations.append(EndTasks(job.key, tuple(sorted(ids)), tuple(own)))
-    if roots := set(filter(None, noted.values())):
+    if roots := {one.root for one in noted.values() if one.root}:
         operations.append(UnmountRoots(tuple(sorted(roots))))
     operations.append(Unstage(job.key))
     operations += [RemoveCgroup(job.root, path) for path in targets]
@@ -288,7 +296,7 @@ def told(job: jobs.Job, left: list[escapes.Left]) -> str:
 
 def listed(node: Node, job: jobs.Job) -> list[dict[str, Any]]:
     """The job's containers as dockerd lists them now; none where it does not answer (then that is the reason)."""
-    if node.engine is None:
+    if node.engine is None or not node.listed:  # listed after the last removal
         return []
     try:
         return node.engine.containers(job.key)

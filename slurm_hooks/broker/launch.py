@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from slurm_hooks import cgroups, events, jobs, knobs, linux
+from slurm_hooks import cgroups, events, jobs, knobs, linux, tasks
 from slurm_hooks.broker import (
     account,
     answers,
@@ -171,12 +171,12 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
                 await rootfs.refuse_links(up, note.id)
         before = note
         if note.verified:  # of an earlier start
-            note = notes.amend(job, note, verified=False)
+            note = notes.amend(job, note, verified=False, shim=0)
         sockets.mark(job.uid)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             if before.verified:  # it runs, and was read back when it was started
-                notes.amend(job, note, verified=True)
+                notes.amend(job, before)
             return status, None
         if status != 204:
             text = in_words(in_own_names(said, job), job)
@@ -185,7 +185,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
                 counts=cgroups.of(job.version).counts(job.cgroup),  # out of memory or of pids: runc just dies then
             )  # fmt: skip
             return status, {"message": text}
-        wrong = await _verified(up, asker, note)
+        wrong, shim = await _verified(up, asker, note)
         if wrong:
             await up.value("POST", f"/containers/{note.id}/kill")
             events.record("differs", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], what=wrong)
@@ -193,7 +193,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
                 "this container was ended", f"it was not confined as asked: {'; '.join(wrong)}", "Tell the operators."
             )
         if notes.at(job, note.nonce):  # one of --rm that has ended already has none any more
-            notes.amend(job, note, verified=True)
+            notes.amend(job, note, verified=True, shim=shim)
     return 204, None
 
 
@@ -213,7 +213,8 @@ async def restart(up: Upstream, asker: Asker, note: notes.Note, query: dict[str,
     return (204, None) if status == 304 else (status, said)  # 304: somebody else has started it
 
 
-async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
+async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> tuple[list[str], int]:
+    """(What is not as it was asked, the pid of its shim or 0)."""
     job = asker.job
     asked = dict(note.asked)
     staged = asked.pop("staged", {})
@@ -228,18 +229,19 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> list[str]:
         events.record(
             "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], read_back="ended before it"
         )
-        return wrong
+        return wrong, 0
     if wrong := knobs.verify(seen, who(asker, note.nonce), asked):
-        return wrong
+        return wrong, 0
     missing = set(staged) - set(seen.staged)
     if missing:
-        return [f"mounts: {target} is not staged on the host" for target in sorted(missing)]
+        return [f"mounts: {target} is not staged on the host" for target in sorted(missing)], 0
     account.watch(note.nonce, seen.pid, job.version, seen.cgroup)
     events.record(
         "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], pid=seen.pid,
         read_back="as asked",
     )  # fmt: skip
-    return []
+    shim = int(seen.status["PPid"])
+    return [], shim if tasks.is_shim(shim, note.id) else 0
 
 
 def in_own_names(said: Any, job: jobs.Job) -> str:

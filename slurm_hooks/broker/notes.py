@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker's notes in a job's record: one file a container, there before dockerd hears of it.
 
-    containers/<nonce>    {"id", "root", "name", "image", "created", "sources", "asked", "lost", "verified"}
+    containers/<nonce>    {"id", "root", "name", "image", "created", "sources", "asked", "lost", "verified", "shim"}
 
 Ownership of a container is a note in the asking job's record, nothing else.
 """
@@ -33,6 +33,7 @@ class Note:
     asked: dict[str, Any] = field(default_factory=dict)  # fields that the read-back needs
     lost: bool = False  # its create was broken off, or dockerd has forgotten it: what there is of it, nobody knows
     verified: bool = True  # False from its create, or start, to the end of the read-back
+    shim: int = 0  # the pid of containerd's shim, by the last read-back; 0: not known
 
 
 def new_nonce() -> str:

@@ -17,17 +17,17 @@ from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
-from slurm_hooks.escapes.runtime import bundles, noted, shims
+from slurm_hooks.escapes.runtime import Noted, bundles, noted, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
-    "LIKELY", "NOTE", "SURE", "Left", "beside", "choices", "described", "directories", "everything",
+    "LIKELY", "NOTE", "SURE", "Left", "Noted", "beside", "choices", "described", "directories", "everything",
     "is_inside", "mounts", "noted", "ourselves", "places", "processes", "shims",
 ]  # fmt: skip
 
 
 def everything(
-    job: jobs.Job, containers: list[dict[str, Any]], known: Mapping[str, str], *, run: str = config.RUN
+    job: jobs.Job, containers: list[dict[str, Any]], known: Mapping[str, Noted], *, run: str = config.RUN
 ) -> list[Left]:
     """All that is left of a job.
 
@@ -42,6 +42,6 @@ def everything(
         *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
         *shims(own),
         *bundles(own),
-        *mounts(job, own.values(), run),
+        *mounts(job, [one.root for one in own.values()], run),
         *directories(job, run),
     ]

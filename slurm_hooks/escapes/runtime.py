@@ -4,17 +4,26 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from slurm_hooks import config, jobs, linux, tasks
 from slurm_hooks.escapes.left import Left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
-def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, str]:
-    """The job's containers that the broker noted: id → where dockerd mounts its root."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What the broker noted of a container."""
+
+    root: str = ""  # where dockerd mounts its root
+    shim: int = 0  # the pid of its shim since its last start; 0: not known
+
+
+def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, Noted]:
+    """The job's containers that the broker noted, by their ids."""
     import json
 
     found = {}
@@ -22,18 +31,18 @@ def noted(job: jobs.Job, run: str = config.RUN) -> dict[str, str]:
     for nonce in os.listdir(top) if os.path.isdir(top) else []:
         try:
             note = json.loads(linux.read(f"{top}/{nonce}"))
-            found[str(note["id"])] = str(note.get("root", ""))
+            found[str(note["id"])] = Noted(str(note.get("root", "")), int(note.get("shim", 0)))
         except (OSError, ValueError, KeyError):
             pass
     found.pop("", None)  # begun, and never heard of by dockerd
     return found
 
 
-def shims(ids: Iterable[str]) -> list[Left]:
+def shims(own: Mapping[str, Noted]) -> list[Left]:
     """containerd-shim processes of the job's containers: they live in containerd's cgroup, not in the job's."""
     return [
         Left("shim", f"pid {pid} {os.path.basename(program)} of {container[:12]}", "its -id")
-        for pid, container, program in tasks.shims(ids)
+        for pid, container, program in tasks.shims({container: one.shim for container, one in own.items()})
     ]
 
 

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench.containers import attached, docker_run, epilogs, many_ps, roomy
-from tests.bench.crowds import among, beside, bombs
+from tests.bench.crowds import AT_MOST, among, beside, bombs
 from tests.bench.figures import Bar, Figure, table
 from tests.bench.hooks import hooks
 from tests.bench.jobs import srun
 from tests.cluster.slurm import Cluster
 from tests.labs.base import LabMissing
 from tests.labs.compose import ROOT, Compose
-
-AT_MOST = Bar(more=0.150)
 
 
 def at_a_roomy_site(cluster: Cluster, figures: Iterator[Figure]) -> Iterator[Figure]:

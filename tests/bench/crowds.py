@@ -13,6 +13,7 @@ from tests.cluster.slurm import Cluster
 from tests.cluster.test_limits import pids
 
 FOREIGN = "bench-foreign"
+AT_MOST = Bar(more=0.150)  # seconds that an epilog of few containers may take beside dockerd's own
 BOMB = "f() { f | f & }; f"  # all of it forks, and nothing else
 PIDS = 4096
 FULL = PIDS - 400  # a bomb at its limit loses the shells that could not fork, so it swings below it
@@ -40,13 +41,25 @@ def foreign(cluster: Cluster, number: int) -> Iterator[None]:
 
 
 def among(cluster: Cluster, number: int, rounds: int) -> Iterator[Figure]:
-    """The epilog of one container with so many foreign ones beside it, against none: some rounds before, some after."""
-    first = FIRST + 500_000
-    none = [ended(cluster, 1, side="ours", job=first + turn) for turn in range(rounds // 2)]
+    """The epilog of one container with so many foreign ones beside it, against none: some rounds before, some after.
+
+    And dockerd's removal alone, which is most of it: for each of its unmounts it reads the node's table of mounts.
+    """
+    none = _ended(cluster, FIRST + 500_000, rounds // 2)
     with foreign(cluster, number):
-        some = [ended(cluster, 1, side="ours", job=first + 1000 + turn) for turn in range(rounds)]
-    none += [ended(cluster, 1, side="ours", job=first + 2000 + turn) for turn in range(rounds - len(none))]
-    yield Figure(f"epilog of 1 among {number} foreign / among none", tuple(some), tuple(none), Bar(ratio=1.2))
+        some = _ended(cluster, FIRST + 510_000, rounds)
+    more = _ended(cluster, FIRST + 520_000, rounds - rounds // 2)
+    quiet = {side: (*none[side], *more[side]) for side in none}
+    yield Figure(f"epilog of 1 among {number} foreign / among none", some["ours"], quiet["ours"], Bar(ratio=1.2))
+    yield Figure(f"docker rm -f of 1 among {number} foreign / among none", some["theirs"], quiet["theirs"])
+    yield Figure(f"epilog of 1 / docker rm -f of 1, among {number} foreign", some["ours"], some["theirs"], AT_MOST)
+
+
+def _ended(cluster: Cluster, first: int, rounds: int) -> dict[str, tuple[float, ...]]:
+    sides = ("ours", "theirs")
+    found = [[ended(cluster, 1, side=side, job=first + 2 * turn + at) for at, side in enumerate(sides)]
+             for turn in range(rounds)]  # fmt: skip
+    return dict(zip(sides, zip(*found, strict=True), strict=True))
 
 
 def bombs(cluster: Cluster, rounds: int) -> Iterator[Figure]:

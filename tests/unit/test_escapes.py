@@ -91,9 +91,10 @@ def test_a_shim_is_roots(uid: int, found: int) -> None:
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=uid, cwd="/")
     try:
         assert process.stdout is not None and process.stdout.readline() == b"named\n"
-        shims = escapes.shims([container, "5b" * 32])
-        assert [one.kind for one in shims] == ["shim"] * found
-        assert all(one.what == f"pid {process.pid} python3 of {container[:12]}" for one in shims)
+        for known in (0, process.pid):
+            shims = escapes.shims({container: escapes.Noted(shim=known), "5b" * 32: escapes.Noted(shim=1)})
+            assert [one.kind for one in shims] == ["shim"] * found
+            assert all(one.what == f"pid {process.pid} python3 of {container[:12]}" for one in shims)
     finally:
         process.kill()
         process.communicate()
