@@ -47,6 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after these (default: 60)")
     parser.add_argument("--fault", default="", metavar="NAMES", help=f"only these: {','.join(plan.FAULTS)}")
     parser.add_argument("--step", default="", metavar="NAMES", help=f"only these: {','.join(plan.STEPS)}")
+    parser.add_argument("--shape", default="", metavar="NAMES", help=f"only these: {','.join(plan.SHAPES)}")
     parser.add_argument("--many", type=int, default=0, help="containers of the shape `many` (default: 10; uml: 3)")
     parser.add_argument("--table", action="store_true", help="run nothing, print the sum of all seeds")
     return parser.parse_args()
@@ -67,12 +68,14 @@ def campaign(asked: argparse.Namespace, path: Path) -> list[str]:
 def _played_all(lab: Lab, asked: argparse.Namespace, path: Path) -> list[str]:
     deadline = time.monotonic() + asked.minutes * 60
     before = results.done(results.read(path), asked.seed)
-    faults, steps = (set(filter(None, names.split(","))) for names in (asked.fault, asked.step))
+    wanted = {name: set(filter(None, getattr(asked, name).split(","))) for name in ("fault", "step", "shape")}
     rows = []
     for round_ in plan.rounds(asked.lab, asked.seed):
         if round_.number >= asked.rounds or time.monotonic() > deadline:
             break
-        if round_.number in before or (faults and round_.fault not in faults) or (steps and round_.step not in steps):
+        if round_.number in before or any(
+            names and getattr(round_, name) not in names for name, names in wanted.items()
+        ):
             continue
         rows.append(row := played(lab, round_, asked.many or MANY[asked.lab]))
         results.append(path, row)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ PLACES = (
     "/run/slurm-hooks-docker/netns/*",
     "/run/slurm-hooks-docker/exec/netns/*",
 )
+REGISTRY = 5005  # its port on the loopback, in rounds with a pull (pulls.py)
 JOB = re.compile(r"/job_(\d+)(?:/|$)")
 CONTAINER = re.compile(r"[0-9a-f]{64}")
 
@@ -45,7 +47,7 @@ class Innocent:
 
 def look(innocent: Innocent, *, dockerd: bool = True) -> list[str]:
     """A line for each thing that is there and may not be; dockerd is asked unless told not to."""
-    found = [*cgroups(innocent), *processes(innocent), *mounts(innocent), *files(innocent)]
+    found = [*cgroups(innocent), *processes(innocent), *mounts(innocent), *files(innocent), *pulls()]
     return sorted({*found, *(containers(innocent) if dockerd else ())})
 
 
@@ -136,6 +138,20 @@ def files(innocent: Innocent) -> list[str]:
             if CONTAINER.fullmatch(path.name) and path.name not in innocent.containers:
                 found.append(f"state {path}")
     return found
+
+
+def pulls() -> list[str]:
+    """Connections to the campaign's registry: dockerd ends a pull that nobody waits for any more, not at once."""
+    deadline = time.monotonic() + 2.0
+    while (found := _connections()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return [f"pull {one}" for one in found]
+
+
+def _connections() -> list[str]:
+    """Established ones at the registry's side (proc_net_tcp(5): local address, remote address, state 01)."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return [row[2] for row in rows if row[1] == f"0100007F:{REGISTRY:04X}" and row[3] == "01"]
 
 
 def containers(innocent: Innocent) -> list[str]:

@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.campaign import auditor, world
+from tests.campaign import auditor, pulls, world
 
 KEPT = "/run/lab-campaign.json"
 DOCKER = ("docker", "-H", f"unix://{auditor.DOCKER}")
@@ -70,6 +70,7 @@ def stand() -> Innocents:
 
 def dismiss() -> None:
     """The node idle again, and nobody on it. Raises Campaign."""
+    pulls.withdraw()
     world.healthy()
     for user in ("ann", "bob"):
         world.run("scancel", f"--user={user}")

@@ -10,10 +10,11 @@ import random
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tests.campaign import auditor, faults, innocents, moments, plan, shapes, world
+from tests.campaign import auditor, faults, innocents, moments, plan, pulls, shapes, world
 
 EVENTS = "/var/log/slurm-hooks/events.jsonl"
 MEMORY = {"hog": "--mem=60"}
@@ -42,6 +43,11 @@ class Conductor:
 
     def conduct(self) -> dict[str, Any]:
         """All of it. Raises Campaign."""
+        with pulls.offered() if "pull" in (self.round.shape, self.round.companion) else nullcontext():
+            self._conduct()
+        return self.seen
+
+    def _conduct(self) -> None:
         world.healthy()
         world.must_until(world.responds, "the node's answer to slurmctld", 90)
         self.innocents = innocents.stand()
@@ -65,7 +71,6 @@ class Conductor:
             for job in self.jobs.values():
                 world.run("scancel", str(job.id))
                 job.leave()
-        return self.seen
 
     def _took(self, what: str) -> None:
         """Seconds since the last such word, for who wants rounds to be short."""

@@ -57,9 +57,10 @@ SHAPES = {
     "paused": 2,
     "bomb": 1,  # forks in a container up to its limit
     "hog": 1,  # memory up to the job's limit
+    "pull": 2,  # one runs, and an image that never comes to its end is pulled (pulls.py)
 }
-RUNNING = ("one", "many", "attached", "execd", "paused", "bomb")  # a container of theirs runs until the end
-ENTERED = ("one", "many", "attached", "execd")  # and may be entered at any time
+RUNNING = ("one", "many", "attached", "execd", "paused", "bomb", "pull")  # a container of theirs runs until the end
+ENTERED = ("one", "many", "attached", "execd", "pull")  # and may be entered at any time
 COMPANIONS = {"": 3, "none": 4, "host": 1, "one": 2, "attached": 1, "paused": 1}
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from tests.campaign.pulls import IMAGE
+
 SLEEP = "img sleep 100000"
 BOMB = "f() { f | f & }; f; sleep 100000"
 HOG = "x=0123456789abcdef; while :; do x=$x$x; done"
@@ -18,6 +20,10 @@ until [ -e inside ] || ! kill -0 $!; do sleep 0.1; done""",  # or its client fai
     "paused": f"docker run -d --name n1 {SLEEP}; docker pause n1",
     "bomb": f"docker run -d --name n1 --pids-limit 40 img sh -c '{BOMB}'",
     "hog": f"docker run -d --name n1 -v $PWD:/w img sh -c '{HOG}'",
+    # Again where the daemon was away.
+    "pull": f"""docker run -d --name n1 {SLEEP}
+(until docker pull {IMAGE}; do sleep 0.5; done) >pulled 2>&1 &
+tries=0; until grep -q 'fs layer' pulled || [ $((tries += 1)) -gt 200 ]; do sleep 0.1; done""",
 }
 # What it does over and over, while the fault comes.
 LOOP = {

@@ -144,6 +144,12 @@ def answers(name: str) -> bool:
         return False
 
 
+def listens(port: int) -> bool:
+    """Does somebody on the loopback?"""
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) == 0
+
+
 def healthy(within: float = 60.0) -> None:
     """Start what does not run, and wait for all of it. Raises Campaign."""
     for name in ("containerd", "dockerd", "broker", "slurmd"):
