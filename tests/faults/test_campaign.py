@@ -12,7 +12,7 @@ import pytest
 from tests.campaign import plan
 from tests.campaign.__main__ import MANY, line_of, on_node, played
 from tests.campaign.auditor import DATA
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import CONFIG, Cluster
 
 SEED, ROUNDS, SECONDS = 11025, 4, 25.0  # no round begins after these
 
@@ -46,6 +46,23 @@ def test_the_auditor_is_not_blind(lab: Cluster) -> None:
     assert job.wait()["verdict"] == "clean"
     assert {line.split()[0] for line in seen} == KINDS, seen
     assert cluster.must(cluster.node, f'cd /src && /usr/bin/python3 -B -c "{LOOK}"').split() == []
+
+
+PULL = """
+import subprocess
+from tests.campaign import auditor, pulls, world
+with pulls.offered():
+    client = subprocess.Popen(["docker", "-H", "unix://" + auditor.DOCKER, "pull", "--quiet", pulls.IMAGE])
+    world.must_until(auditor.pulls, "a pull that the auditor sees")
+    client.kill()
+    world.must_until(lambda: not auditor.pulls(), "its end")
+"""
+
+
+def test_the_auditor_sees_a_pull_that_goes_on(lab: Cluster) -> None:
+    before = lab.must(lab.node, f"cat {CONFIG}")
+    lab.must(lab.node, "cd /src && exec /usr/bin/python3 -B -", stdin=PULL)
+    assert lab.must(lab.node, f"cat {CONFIG}") == before
 
 
 def test_some_rounds_of_the_campaign(lab: Cluster) -> None:
