@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A minute of the campaign (tests/campaign), always the same rounds: `make faults` runs hundreds."""
+"""Five minutes of the campaign (tests/campaign), always the same rounds: `make faults` runs hundreds."""
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 
@@ -14,7 +13,8 @@ from tests.campaign.__main__ import MANY, line_of, on_node, played
 from tests.campaign.auditor import DATA
 from tests.cluster.slurm import CONFIG, Cluster
 
-SEED, ROUNDS, SECONDS = 11025, 4, 25.0  # no round begins after these
+SEED = 11025
+SECONDS = {"compose": 250.0, "uml": 50.0}  # no round begins after these; lab (b) is the slower one of `make test`
 
 
 @pytest.fixture
@@ -65,10 +65,11 @@ def test_the_auditor_sees_a_pull_that_goes_on(lab: Cluster) -> None:
     assert lab.must(lab.node, f"cat {CONFIG}") == before
 
 
+@pytest.mark.timeout(900)
 def test_some_rounds_of_the_campaign(lab: Cluster) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS[lab.lab.name]
     rows = []
-    for round_ in itertools.islice(plan.rounds(lab.lab.name, SEED), ROUNDS):
+    for round_ in plan.rounds(lab.lab.name, SEED):
         rows.append(played(lab.lab, round_, MANY[lab.lab.name]))
         if time.monotonic() > deadline:
             break
