@@ -43,14 +43,15 @@ def foreign(cluster: Cluster, number: int) -> Iterator[None]:
 def among(cluster: Cluster, number: int, rounds: int) -> Iterator[Figure]:
     """The epilog of one container with so many foreign ones beside it, against none: some rounds before, some after.
 
-    And dockerd's removal alone, which is most of it: for each of its unmounts it reads the node's table of mounts.
+    And dockerd's removal alone, which is what grows: for each of its unmounts it reads the node's table of mounts. So
+    the bar is what ours takes beside it.
     """
     none = _ended(cluster, FIRST + 500_000, rounds // 2)
     with foreign(cluster, number):
         some = _ended(cluster, FIRST + 510_000, rounds)
     more = _ended(cluster, FIRST + 520_000, rounds - rounds // 2)
     quiet = {side: (*none[side], *more[side]) for side in none}
-    yield Figure(f"epilog of 1 among {number} foreign / among none", some["ours"], quiet["ours"], Bar(ratio=1.2))
+    yield Figure(f"epilog of 1 among {number} foreign / among none", some["ours"], quiet["ours"])
     yield Figure(f"docker rm -f of 1 among {number} foreign / among none", some["theirs"], quiet["theirs"])
     yield Figure(f"epilog of 1 / docker rm -f of 1, among {number} foreign", some["ours"], some["theirs"], AT_MOST)
 
