@@ -111,12 +111,18 @@ def directory(key: str, nonce: str, run: str = config.RUN) -> str:
 OWN = ("passwd", "group")
 
 
-def write(top: str, name: str, data: bytes) -> str:
-    """A file of our own in a stage directory, for everybody in the container to read; its path. Raises OSError."""
+def write(top: str, name: str, data: bytes, label: str = "") -> str:
+    """A file of our own in a stage directory, for everybody in the container to read; its path. Raises OSError.
+
+    Args:
+        label: SELinux's; "" leaves the one that files in the run directory have.
+    """
     os.makedirs(top, 0o700, exist_ok=True)
     path = f"{top}/{name}"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
         os.fchmod(file.fileno(), 0o644)
+        if label:
+            os.setxattr(file.fileno(), "security.selinux", f"{label}\0".encode())
         file.write(data)
     return path
 

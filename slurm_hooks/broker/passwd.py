@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from slurm_hooks import linux, stages
 from slurm_hooks.broker.rootfs import Walk
-from slurm_hooks.knobs import identity, mounts
+from slurm_hooks.knobs import identity, mounts, selinux
 
 if TYPE_CHECKING:
     from slurm_hooks.knobs.contract import JobFacts
@@ -51,7 +51,8 @@ def write(
         text = _read(walk.file(target))
         wanted = None if text is None else with_line(text)
         if wanted is not None:
-            made[target] = stages.write(stages.directory(job.key, job.nonce), os.path.basename(target), wanted)
+            top, name = stages.directory(job.key, job.nonce), os.path.basename(target)
+            made[target] = stages.write(top, name, wanted, selinux.OWN_FILE if job.lsm == "selinux" else "")
     return made
 
 

@@ -20,6 +20,8 @@ from slurm_hooks.settings import Settings
 
 LABEL = "HostConfig.SecurityOpt:label"
 TYPE, MODULE = "slurm_container_t", "slurm-hooks"
+# Of our own files in a container (broker/passwd.py): every container may read it, as it does its image.
+OWN_FILE = "system_u:object_r:container_ro_file_t:s0"
 CHOICE = "the node chooses the labels of SELinux"
 ROWS = (
     Row(LABEL, "deny", CHOICE),
