@@ -23,7 +23,7 @@ until [ -e inside ] || ! kill -0 $!; do sleep 0.1; done""",  # or its client fai
     # Again where the daemon was away.
     "pull": f"""docker run -d --name n1 {SLEEP}
 (until docker pull {IMAGE}; do sleep 0.5; done) >pulled 2>&1 &
-tries=0; until grep -q 'fs layer' pulled || [ $((tries += 1)) -gt 200 ]; do sleep 0.1; done""",
+tries=0; until grep -q 'fs layer' pulled || [ $((tries += 1)) -gt 60 ]; do sleep 0.1; done""",
 }
 # What it does over and over, while the fault comes.
 LOOP = {
