@@ -11,6 +11,7 @@ thread (setns(2) asks for that), with the standard library alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -72,6 +73,22 @@ def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> int:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups([])
+
+
+def why_not(error: OSError, path: str) -> str:
+    """In words why `path` could not be opened, in the mount namespace where we are.
+
+    A FUSE file system answers EACCES to a process whose real, effective and saved ids are not all its owner's, unless
+    it was mounted with allow_other (fs/fuse/dir.c, fuse_allow_current_process): and ours has root's beside the user's.
+    """
+    words = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno != errno.EACCES:
+        return words
+    above = [mount for mount in linux.mounts_of("self") if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
+    nearest = max(above, key=lambda mount: len(mount.point), default=None)
+    if nearest is None or not nearest.kind.startswith("fuse"):
+        return words
+    return f"{words}: {nearest.point} is a FUSE file system, which has to be mounted with -o allow_other"
 
 
 def kind_of(fd: int) -> str:

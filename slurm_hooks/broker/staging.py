@@ -143,7 +143,7 @@ def main() -> None:
             stages.put(trees[index], place, found[index]["kind"])
         _say(staged=places)
     except OSError as error:
-        _say(error=[index, os.strerror(error.errno) if error.errno else str(error)])
+        _say(error=[index, stages.why_not(error, wish["stages"][index]["source"])])
 
 
 def _in_host_view(path: str) -> None:

@@ -79,27 +79,27 @@ def serve(device: int) -> None:
                 os.write(device, OUT_HEADER.pack(OUT_HEADER.size + len(body), -error, unique) + body)
 
 
-def mounted(directory: str) -> int:
+def mounted(directory: str, options: str) -> int:
     """Mount the file system; the server's descriptor. Raises OSError."""
     if os.geteuid() != 0:
-        return mounted_by_helper(directory)
+        return mounted_by_helper(directory, options)
     if not os.path.exists("/dev/fuse"):
         os.mknod("/dev/fuse", stat.S_IFCHR | 0o666, os.makedev(10, 229))
     os.makedirs(directory, exist_ok=True)
     device = os.open("/dev/fuse", os.O_RDWR)
     libc = ctypes.CDLL(None, use_errno=True)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
-    if libc.mount(b"hung", directory.encode(), b"fuse", 0, options) != 0:
+    data = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
+    if libc.mount(b"hung", directory.encode(), b"fuse", 0, data) != 0:
         raise OSError(ctypes.get_errno(), f"mount {directory}: {os.strerror(ctypes.get_errno())}")
     return device
 
 
-def mounted_by_helper(directory: str) -> int:
+def mounted_by_helper(directory: str, options: str) -> int:
     """As a user: fusermount3 mounts as root, and sends the descriptor through the socket that it is told."""
     os.makedirs(directory, exist_ok=True)
     ours, its = socket.socketpair()
     subprocess.run(
-        ["fusermount3", "-o", "fsname=lab", "--", directory],
+        ["fusermount3", "-o", options, "--", directory],
         check=True,
         pass_fds=[its.fileno()],
         env={"PATH": "/usr/bin", "_FUSE_COMMFD": str(its.fileno())},
@@ -128,11 +128,12 @@ def main() -> None:
     parser.add_argument("directory")
     parser.add_argument("--daemon", action="store_true")
     parser.add_argument("--stop", action="store_true")
+    parser.add_argument("--options", default="fsname=lab", help="of fusermount3 (default: %(default)s)")
     wish = parser.parse_args()
     if wish.stop:
         stop(wish.directory)
         return
-    device = mounted(wish.directory)
+    device = mounted(wish.directory, wish.options)
     if wish.daemon:
         if (pid := os.fork()) > 0:
             with open(f"{wish.directory}.pid", "w") as file:
