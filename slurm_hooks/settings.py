@@ -64,12 +64,16 @@ class ContainerLimits(Struct, frozen=True, forbid_unknown_fields=True):
         return self.pids if self.pids_max is None else self.pids_max
 
 
+Sockets = Literal["allow", "refuse"]
+
+
 class Mounts(Struct, frozen=True, forbid_unknown_fields=True):
     """Places of the node, beside those that the program itself refuses, and what a bind mount is good for."""
 
     allow: tuple[Place, ...] = ()  # these and what is below, nothing else; none: all that is not refused
     deny: tuple[Place, ...] = ()  # never
     noexec: bool = False  # no program on a bind mount runs
+    sockets: Sockets = "allow"  # Unix sockets: to those in a bind mount, or none
 
     @property
     def options(self) -> str:
@@ -94,6 +98,7 @@ class PartitionMounts(Struct, frozen=True, forbid_unknown_fields=True):
     allow: tuple[Place, ...] | None = None  # in the place of the site's
     deny: tuple[Place, ...] = ()  # on top of the site's
     noexec: bool | None = None
+    sockets: Sockets | None = None
 
 
 class PartitionLimits(Struct, frozen=True, forbid_unknown_fields=True):

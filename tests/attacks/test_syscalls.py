@@ -91,7 +91,8 @@ from=/usr/lib/$version to=py/lib/$version
 mkdir $to; cp -r $from/*.py $from/{{encodings,ctypes,json,re,collections}} $from/lib-dynload/_ctypes.*.so $to
 cp /usr/bin/python3 py/; ldd py/python3 $to/_ctypes.*.so | grep -o '/[^ ]* (' | sort -u | while read -r so _; do
 cp $so py/lib; done"""
-PYTHON = "/py/lib/ld-linux-x86-64.so.2 --library-path /py/lib /py/python3 -S -W ignore /py/probe.py"
+PYTHON = "/py/lib/ld-linux-x86-64.so.2 --library-path /py/lib /py/python3 -S -W ignore"
+ASK = f"{PYTHON} /py/probe.py < calls"
 DOCKERS = "--network none --cap-drop ALL --security-opt no-new-privileges --user 1001:1001"
 KNOWN = """import ctypes, json, sys
 number = ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_name
@@ -111,12 +112,12 @@ def asked(cluster: Cluster) -> dict[str, Answers]:
     done = cluster.srun_each(
         {
             "bring": BRING,
-            "run": f"docker run -i --rm {mounted} img {PYTHON} < calls",
-            "exec": f"docker run -d --name asked {mounted} img sleep 600 && docker exec -i asked {PYTHON} < calls",
+            "run": f"docker run -i --rm {mounted} img {ASK}",
+            "exec": f"docker run -d --name asked {mounted} img sleep 600 && docker exec -i asked {ASK}",
         }
     )
     jobs = "docker -H unix:///run/slurm-hooks-docker/docker.sock"
-    docker = f"cd /home/ann && {jobs} run -i --rm {DOCKERS} {mounted} img {PYTHON} < calls; rm -rf py"
+    docker = f"cd /home/ann && {jobs} run -i --rm {DOCKERS} {mounted} img {ASK}; rm -rf py"
     default = cluster.must(cluster.node, docker, timeout=120)
     assert all(said.status == 0 for said in done.values()), done
     outputs = {"run": done["run"].out, "exec": done["exec"].out, "default": default}

@@ -66,6 +66,12 @@ def test_how_mounts_are_mounted_is_printed() -> None:
     assert fields["HostConfig.Binds"].reason.endswith("mounted nosuid, nodev, noexec and private")
 
 
+@pytest.mark.parametrize(("choice", "sockets"), [("allow", 4), ("refuse", 3)])
+def test_the_calls_are_printed_that_the_site_leaves_open(choice: str, sockets: int) -> None:
+    lines = policy.syscalls(site(f"[mounts]\nsockets = '{choice}'"))
+    assert len([line for line in lines if line.answer == "in part" and line.group.startswith("socket")]) == sockets
+
+
 def test_a_partitions_own_words_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     policy.main(site("[partition.a.container]\npids = 77"), "a", as_json=False, as_markdown=False)
     assert "1 to 77" in capsys.readouterr().out
