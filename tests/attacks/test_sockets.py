@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.attacks.test_syscalls import ARGUMENTS, ASK, BRING, EPERM, NUMBERS, PYTHON, REACHED, Answers
+from tests.attacks.calls import ARGUMENTS, ASK, BRING, EPERM, PYTHON, REACHED, Answers, Wishes, question
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
 
@@ -120,7 +120,7 @@ docker run -i --rm {MOUNTED} img {PYTHON} - < reach.py
 docker run -i --rm {WITH_PYTHON} img {PYTHON} - < work.py
 docker run -i --rm {WITH_PYTHON} img {ASK}; rm -rf py"""
 # As the filter answers them where the site closes Unix sockets; all else as ever.
-CLOSED: dict[str, tuple[int, tuple[int | str, ...]]] = {
+CLOSED: Wishes = {
     "a Unix socket": (EAFNOSUPPORT, ("socket", 1, 1)),
     "a Unix socket, of datagrams": (EAFNOSUPPORT, ("socket", 1, 2)),
     "a Unix socket and a stray bit": (EAFNOSUPPORT, ("socket", 1 | 1 << 32, 1)),
@@ -148,8 +148,7 @@ class Scene:
 def scene(cluster: Cluster) -> Scene:
     """Play it in a job of ann's."""
     files = {"reach.py": REACH, "work.py": WORK}
-    asked = {name: [NUMBERS[str(call)], *map(int, words)] for name, (_, (call, *words)) in (ARGUMENTS | CLOSED).items()}
-    for name, text in (files | {"calls": json.dumps(asked)}).items():
+    for name, text in (files | {"calls": json.dumps(question(ARGUMENTS | CLOSED))}).items():
         cluster.must(cluster.node, f"cat > {name}", user="ann", stdin=text)
     done = cluster.srun(SCENE, timeout=240)
     lines = done.out.splitlines()
