@@ -129,7 +129,7 @@ def _field(knob: str, row: Row, site: Settings) -> Field:
 class Syscalls:
     """A line of the list of system calls."""
 
-    answer: str  # open, in part, ENOSYS, EPERM
+    answer: str  # open, in part, ENOSYS, EPERM, EAFNOSUPPORT
     group: str
     calls: tuple[str, ...]
     reason: str
@@ -140,7 +140,10 @@ def syscalls(site: Settings) -> list[Syscalls]:
     lists = (("open", OPEN), ("ENOSYS", ABSENT), ("EPERM", CLOSED))
     found = [Syscalls(answer, group.name, group.calls, group.reason) for answer, groups in lists for group in groups]
     parts = in_part(site.mounts.sockets)
-    found[len(OPEN) : len(OPEN)] = [Syscalls("in part", part.call, (part.call,), part.reason) for part in parts]
+    some = [Syscalls("in part", part.call, (part.call,), part.reason) for part in parts]
+    if site.mounts.sockets == "refuse":
+        some.append(Syscalls("EAFNOSUPPORT", "Unix sockets", ("socket",), 'the site has set mounts.sockets = "refuse"'))
+    found[len(OPEN) : len(OPEN)] = some
     return found
 
 
@@ -202,7 +205,7 @@ def text(site: Settings) -> str:
         instead = f". {field.instead}" if field.instead else ""
         lines.append(f"  {field.action:<8}{field.field:<42} {value}{field.reason}{instead}")
     lines += ["", f"  refused {UNKNOWN}", "", "SYSTEM CALLS"]
-    lines += [f"  {s.answer:<8}{s.group:<34}{_short(' '.join(s.calls))}; {s.reason}" for s in syscalls(site)]
+    lines += [f"  {s.answer:<13}{s.group:<34}{_short(' '.join(s.calls))}; {s.reason}" for s in syscalls(site)]
     return "\n".join([*lines, f"  {OTHER_CALLS}", ""])
 
 

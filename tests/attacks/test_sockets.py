@@ -118,7 +118,7 @@ docker exec -i earlier {PYTHON} - < reach.py
 docker run -i --rm {MOUNTED} img {PYTHON} - < reach.py
 {OUTSIDE}; kill $!; sed 's/^/GOT /' got; rm -rf s
 docker run -i --rm {WITH_PYTHON} img {PYTHON} - < work.py
-docker run -i --rm {WITH_PYTHON} img {ASK}; rm -rf py"""
+docker run -i --rm {WITH_PYTHON} img {ASK}; rm -r py got calls reach.py work.py"""
 # As the filter answers them where the site closes Unix sockets; all else as ever.
 CLOSED: Wishes = {
     "a Unix socket": (EAFNOSUPPORT, ("socket", 1, 1)),
