@@ -95,12 +95,14 @@ def _with_others(command: Command, use: Use) -> list[Use]:
 
 
 def _owner(command: Command, use: Use) -> str:
-    if command.verb == "exec":
-        return "execs"
-    unit = use.unit
-    if unit == "HostConfig.SecurityOpt":
-        unit = next(iter(model.units(_create(command, [use]))), unit)
-    return knobs.OWNERS.get(unit, "")
+    return "execs" if command.verb == "exec" else knobs.OWNERS.get(_unit(use), "")
+
+
+def _unit(use: Use) -> str:
+    """The unit that a flag fills; of --security-opt it is its key's, or that of the paths which are to be open."""
+    if use.unit != "HostConfig.SecurityOpt":
+        return use.unit
+    return next(iter(model.units(_create(Command("run"), [use]))), use.unit)
 
 
 def _of_use(command: Command, use: Use, job: JobFacts, site: Settings) -> Line:
@@ -109,9 +111,7 @@ def _of_use(command: Command, use: Use, job: JobFacts, site: Settings) -> Line:
         return Line("forced" if row.action == "force" else "passes", use.typed, row.reason, "execs")
     if use.unit == mounts.BINDS or use.unit == mounts.MOUNTS:
         return _of_mount(command, use, job, site)
-    unit = use.unit
-    if unit == "HostConfig.SecurityOpt":
-        unit = next(iter(model.units(_create(command, [use]))), unit)
+    unit = _unit(use)
     if unit not in ROWS or (row := ROWS[unit]).action in ("allow", "cap"):
         return Line("passes", use.typed, "", knobs.OWNERS.get(unit, ""))
     if row.action == "drop":
@@ -134,7 +134,7 @@ def _together(command: Command, job: JobFacts, site: Settings) -> Iterator[Line]
     if refusal := _refusal(command, sound, job, site):
         yield Line("refused", refusal.what, _rule(refusal))
         return
-    asked = {use.unit for use in command.uses}
+    asked = {_unit(use) for use in command.uses}
     for name in knobs.KNOBS:
         for row in knobs.rows(name):
             switched = not row.switch or site.container.readonly_root

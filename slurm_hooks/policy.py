@@ -14,7 +14,7 @@ from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs import execs
 from slurm_hooks.knobs.contract import Row
 from slurm_hooks.knobs.flags import FLAGS, flag
-from slurm_hooks.knobs.syscalls import ABSENT, CLOSED, IN_PART, OPEN
+from slurm_hooks.knobs.syscalls import ABSENT, CLOSED, OPEN, in_part
 from slurm_hooks.settings import Settings
 
 # What a handler of routes.ROUTES does with a request; one that is not named here serves it as it comes.
@@ -129,17 +129,21 @@ def _field(knob: str, row: Row, site: Settings) -> Field:
 class Syscalls:
     """A line of the list of system calls."""
 
-    answer: str  # open, in part, ENOSYS, EPERM
+    answer: str  # open, in part, ENOSYS, EPERM, EAFNOSUPPORT
     group: str
     calls: tuple[str, ...]
     reason: str
 
 
-def syscalls() -> list[Syscalls]:
+def syscalls(site: Settings) -> list[Syscalls]:
     """What becomes of each system call in a container (knobs/syscalls.py)."""
     lists = (("open", OPEN), ("ENOSYS", ABSENT), ("EPERM", CLOSED))
     found = [Syscalls(answer, group.name, group.calls, group.reason) for answer, groups in lists for group in groups]
-    found[len(OPEN) : len(OPEN)] = [Syscalls("in part", part.call, (part.call,), part.reason) for part in IN_PART]
+    parts = in_part(site.mounts.sockets)
+    some = [Syscalls("in part", part.call, (part.call,), part.reason) for part in parts]
+    if site.mounts.sockets == "refuse":
+        some.append(Syscalls("EAFNOSUPPORT", "Unix sockets", ("socket",), 'the site has set mounts.sockets = "refuse"'))
+    found[len(OPEN) : len(OPEN)] = some
     return found
 
 
@@ -178,7 +182,7 @@ def as_data(site: Settings) -> str:
         "endpoints": [asdict(line) for line in endpoints()],
         "refused": [asdict(line) for line in closed()],
         "fields": [asdict(line) for line in fields(site)],
-        "syscalls": [asdict(line) for line in syscalls()],
+        "syscalls": [asdict(line) for line in syscalls(site)],
         "otherwise": {"endpoints": "refused", "query": "refused", "fields": UNKNOWN},
     }
     return json.dumps(data, indent=2) + "\n"
@@ -201,7 +205,7 @@ def text(site: Settings) -> str:
         instead = f". {field.instead}" if field.instead else ""
         lines.append(f"  {field.action:<8}{field.field:<42} {value}{field.reason}{instead}")
     lines += ["", f"  refused {UNKNOWN}", "", "SYSTEM CALLS"]
-    lines += [f"  {s.answer:<8}{s.group:<34}{_short(' '.join(s.calls))}; {s.reason}" for s in syscalls()]
+    lines += [f"  {s.answer:<13}{s.group:<34}{_short(' '.join(s.calls))}; {s.reason}" for s in syscalls(site)]
     return "\n".join([*lines, f"  {OTHER_CALLS}", ""])
 
 
@@ -255,7 +259,7 @@ def markdown(site: Settings) -> str:
         flag_, value = (f"`{part}`" if part else "" for part in (field.flag, field.value))
         lines.append(_line(field.action, f"`{field.field}`", flag_, value, reason))
     lines += ["", "## System calls", "", CALLS, "", *_table("answer", "group", "calls", "reason")]
-    lines += [_line(s.answer, s.group, f"`{' '.join(s.calls)}`", s.reason) for s in syscalls()]
+    lines += [_line(s.answer, s.group, f"`{' '.join(s.calls)}`", s.reason) for s in syscalls(site)]
     return "\n".join([*lines, "", OTHER_CALLS, ""])
 
 

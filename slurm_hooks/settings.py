@@ -7,7 +7,7 @@ and `slurm-hooks check` names each choice that weakens a promise.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -64,11 +64,21 @@ class ContainerLimits(Struct, frozen=True, forbid_unknown_fields=True):
         return self.pids if self.pids_max is None else self.pids_max
 
 
+Sockets = Literal["allow", "refuse"]
+
+
 class Mounts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Places of the node, beside those that the program itself refuses."""
+    """Places of the node, beside those that the program itself refuses, and what a bind mount is good for."""
 
     allow: tuple[Place, ...] = ()  # these and what is below, nothing else; none: all that is not refused
     deny: tuple[Place, ...] = ()  # never
+    noexec: bool = False  # no program on a bind mount runs
+    sockets: Sockets = "allow"  # Unix sockets: to those in a bind mount, or none
+
+    @property
+    def options(self) -> str:
+        """How bind mounts are mounted, in words."""
+        return f"nosuid, nodev{', noexec' if self.noexec else ''} and private"
 
 
 class PartitionContainer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +97,8 @@ class PartitionMounts(Struct, frozen=True, forbid_unknown_fields=True):
 
     allow: tuple[Place, ...] | None = None  # in the place of the site's
     deny: tuple[Place, ...] = ()  # on top of the site's
+    noexec: bool | None = None
+    sockets: Sockets | None = None
 
 
 class PartitionLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,14 +166,19 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         own = self.partition.get(name)
         if own is None:
             return self
-        words = {key: value for key, value in msgspec.structs.asdict(own.container).items() if value is not None}
+        words = _said(own.container)
         if own.container.pids is not None and own.container.pids_max is None:
             words["pids_max"] = None  # a partition's smaller figure is not to be raised by the site's maximum
         words["environment"] = {**self.container.environment, **own.container.environment}
-        allow = self.mounts.allow if own.mounts.allow is None else own.mounts.allow
         try:
             container = msgspec.structs.replace(self.container, **words)
         except ValueError as error:
             raise ValueError(f"partition {name}: {error}") from None
-        mounts = Mounts(allow, (*self.mounts.deny, *own.mounts.deny))
+        places = _said(own.mounts) | {"deny": (*self.mounts.deny, *own.mounts.deny)}
+        mounts = msgspec.structs.replace(self.mounts, **places)
         return msgspec.structs.replace(self, partition={}, container=container, mounts=mounts)
+
+
+def _said(own: Struct) -> dict[str, Any]:
+    """What a partition names itself."""
+    return {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}

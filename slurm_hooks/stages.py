@@ -96,12 +96,14 @@ def kind_of(fd: int) -> str:
     return KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode), "thing of an unknown kind")
 
 
-def detached(fd: int, *, readonly: bool) -> int:
+def detached(fd: int, *, readonly: bool, noexec: bool) -> int:
     """A detached copy of what `fd` is, with all mounts below it, nosuid and nodev. Raises OSError."""
     tree = linux.open_tree(fd, linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH | linux.AT_RECURSIVE)
     attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
     if readonly:
         attributes |= linux.MOUNT_ATTR_RDONLY
+    if noexec:
+        attributes |= linux.MOUNT_ATTR_NOEXEC
     linux.mount_setattr(tree, linux.AT_EMPTY_PATH | linux.AT_RECURSIVE, attributes)
     return tree
 

@@ -15,6 +15,7 @@ from slurm_hooks import cgroups, linux
 from slurm_hooks.knobs import ulimits
 from slurm_hooks.knobs.contract import Seen
 
+SELINUX_STORES = "/var/lib/selinux"
 NAMESPACES = ("pid", "net", "ipc", "mnt", "uts")
 
 
@@ -26,20 +27,30 @@ def lsm() -> str:
 
 
 def profiles(module: str) -> frozenset[str]:
-    """The profiles of AppArmor that are loaded and enforced; the modules of SELinux's policy (selinux_config(5)).
+    """The profiles of AppArmor that are loaded and enforced; the modules in SELinux's policy (selinux_config(5)).
+
+    semodule(8) keeps a module that is disabled, and writes its name below disabled/.
 
     Args:
         module: as lsm.
     """
     match module:
         case "apparmor":
-            lines = _read("/sys/kernel/security/apparmor/profiles").splitlines()
-            return frozenset(line.removesuffix(" (enforce)") for line in lines if line.endswith(" (enforce)"))
+            return frozenset(name for name, mode in apparmor().items() if mode == "enforce")
         case "selinux":
             policy = re.search(r"^SELINUXTYPE=(\w+)", _read("/etc/selinux/config"), re.MULTILINE)
-            store = f"/var/lib/selinux/{policy[1] if policy else ''}/active/modules"
-            return frozenset(os.path.basename(path) for path in glob.glob(f"{store}/*/*"))
+            store = f"{SELINUX_STORES}/{policy[1] if policy else ''}/active/modules"
+            on, off = (
+                {os.path.basename(path) for path in glob.glob(f"{store}/{of}/*")} for of in ("[0-9]*", "disabled")
+            )
+            return frozenset(on - off)
     return frozenset()
+
+
+def apparmor() -> dict[str, str]:
+    """The profiles of AppArmor that are loaded → enforce, complain, kill, …; for root."""
+    lines = _read("/sys/kernel/security/apparmor/profiles").splitlines()
+    return {name: mode.rstrip(")") for name, _, mode in (line.rpartition(" (") for line in lines)}
 
 
 INIT = "runc:[2:INIT]"  # runc's name for itself until the container's own program takes its place

@@ -4,7 +4,8 @@
 A process of its own with a deadline, since a path may lead into a file system that hangs, and with one thread,
 since it enters mount namespaces. Protocol, a JSON line each:
 
-    broker → helper   {"pid", "uid", "gid", "groups", "top", "stages": [{"source", "readonly"}]}  or  {"remove": path}
+    broker → helper   {"pid", "uid", "gid", "groups", "top", "stages": [{"source", "readonly", "noexec"}]}
+                    or  {"remove": path}
     helper → broker   {"opened": [{"path", "kind", "owner"}]}  or  {"error": [index, words]}
     broker → helper   {"go": true}                    or end of input
     helper → broker   {"staged": [path]}              or  {"error": [index, words]}
@@ -47,7 +48,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
                 gid=job.gid,
                 groups=list(job.groups),
                 top=stages.directory(job.key, job.nonce),
-                stages=[{"source": wish.source, "readonly": wish.readonly} for wish in wishes],
+                stages=[{name: getattr(wish, name) for name in ("source", "readonly", "noexec")} for wish in wishes],
             )
             _raise_error(opened, wishes)
             for wish, found in zip(wishes, opened["opened"], strict=True):
@@ -136,7 +137,7 @@ def main() -> None:
             return
         # open_tree(2) wants the mount to be of the namespace that we are in, so it comes before the way back.
         for index, one in enumerate(wish["stages"]):
-            trees[index] = stages.detached(trees[index], readonly=one["readonly"])
+            trees[index] = stages.detached(trees[index], readonly=one["readonly"], noexec=one["noexec"])
         views.enter_host()
         places = [f"{wish['top']}/{number}" for number in range(len(trees))]
         for index, place in enumerate(places):

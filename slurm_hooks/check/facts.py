@@ -16,9 +16,10 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from slurm_hooks import cgroups, config, controller, linux
+from slurm_hooks.broker import readback
 from slurm_hooks.check import packages, processes
 from slurm_hooks.check.units import BROKER, DOCKERD, PROPERTIES, SWEEP, TIMER
 from slurm_hooks.engine import Engine
@@ -31,6 +32,7 @@ SYSCTLS = (
     "kernel.pid_max", "kernel.threads-max", "kernel.unprivileged_bpf_disabled", "fs.protected_hardlinks",
     "fs.protected_symlinks", "fs.suid_dumpable",
 )  # fmt: skip
+SELINUX: dict[str, Literal["enforcing", "permissive"]] = {"1": "enforcing", "0": "permissive"}
 SSH = ("ssh.socket", "sshd.socket")  # systemd listens, and starts a sshd for each that comes
 UNITS = (BROKER, DOCKERD, SWEEP, TIMER, *SSH)
 LIBRARY = "/usr/lib/slurm-hooks"
@@ -61,6 +63,9 @@ def read(site: Settings) -> Node:
         kernel=platform.release(),
         sysctls={name: text for name in SYSCTLS if (text := _text(f"/proc/sys/{name.replace('.', '/')}").strip())},
         lsms=tuple(_text("/sys/kernel/security/lsm").strip().split(",")),
+        profiles=readback.apparmor(),
+        selinux=SELINUX.get(_text("/sys/fs/selinux/enforce").strip(), ""),
+        modules=readback.profiles("selinux"),
         cgroup=2 if os.path.exists(f"{cgroups.MOUNT}/cgroup.controllers") else 1,
         cgroup_options=_cgroup_options(),
         controllers=_controllers(),

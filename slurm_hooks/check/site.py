@@ -25,6 +25,12 @@ def check(node: Node) -> Iterable[Finding]:
                 "a fork bomb in one job takes the processes of the others",
                 f"{TOML}: [{table}] pids = {most // 2}, or less.",
             )  # fmt: skip
+    if site.node.reserve == 0:
+        yield Finding(
+            "node-reserve", "weak", "pids", "[node] reserve = 0",
+            "no pids.max stands above all jobs: together they may leave the node's own daemons no process to start",
+            f"{TOML}: [node] reserve = 2048.",
+        )  # fmt: skip
     if site.job.slurm_reserve < 32:
         yield Finding(
             "slurm-reserve", "weak", "pids", f"[job] slurm_reserve = {site.job.slurm_reserve}",

@@ -21,6 +21,7 @@ from slurm_hooks.settings import Settings
 
 OPTION = "HostConfig.SecurityOpt:apparmor"
 PROFILE = "slurm-hooks-container"
+FILE = f"/etc/apparmor.d/{PROFILE}"
 CHOICE = "the node chooses the profile"
 ROWS = (Row(OPTION, "force", f"{CHOICE}, where its kernel has AppArmor", PROFILE),)
 OWNS = owned(ROWS)
@@ -34,7 +35,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if PROFILE not in job.profiles:
         raise NodeFault(
             "no container starts on this node", f"its kernel has AppArmor, and not the profile {PROFILE}",
-            f"Tell the operators: apparmor_parser --replace /etc/apparmor.d/{PROFILE}.",
+            f"Tell the operators: apparmor_parser --replace {FILE}.",
         )  # fmt: skip
     return Confinement({OPTION: PROFILE})
 
@@ -51,6 +52,14 @@ def check(node: Node) -> Iterable[Finding]:
             "apparmor", "wrong", "apparmor", "the kernel has AppArmor, and dockerd does not use it",
             f"containers would run without {PROFILE}, so each is ended at its start",
             "Run: apt install apparmor; systemctl restart slurm-hooks-docker (dockerd wants its apparmor_parser).",
+        )  # fmt: skip
+    if "apparmor" in node.lsms and (mode := node.profiles.get(PROFILE, "")) != "enforce":
+        yield Finding(
+            "apparmor-profile", "wrong", "apparmor",
+            f"the AppArmor profile {PROFILE} " + (f"is in {mode} mode" if mode else "is not loaded"),
+            "no container starts, and the user is told so",
+            f"Run: aa-enforce {FILE}; systemctl reload slurm-hooks-broker." if mode
+            else f"Run: apparmor_parser --replace {FILE}.",
         )  # fmt: skip
     if not {"apparmor", "selinux"} & set(node.lsms):
         yield Finding(

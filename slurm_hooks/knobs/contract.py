@@ -99,6 +99,7 @@ class Stage:
     denied: tuple[str, ...]  # the site's own refused prefixes
     owner: int | None = None  # the uid that must own the source; None: any
     allowed: tuple[str, ...] = ()  # the prefixes that the site allows alone; none: all that is not refused
+    noexec: bool = False  # no program on it runs
 
 
 @dataclass(frozen=True, slots=True)

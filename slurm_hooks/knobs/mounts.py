@@ -6,6 +6,8 @@ check and mount: dockerd never sees the user's path, but a stage of ours, made f
 Costs: about 10 ms a container with mounts.
 Docker: -v, --mount, --volumes-from, --volume-driver. What was opened is judged
 by its real path (`admit`); a place that contains a refused one is refused with it.
+A site may have them noexec too (mounts.noexec): then no program is run from there. It is a rule of the house and no
+wall: a script that its interpreter is given is a file that is read, and a copy in the container's /tmp runs.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ NO_VOLUMES = ("volumes are not offered in jobs", "Mount a directory of yours: -v
 OF_DOCKERD = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sbin/docker-init")
 OWN_WAY = "Copy what you need into your home or scratch directory and mount that."
 OWN_PLACES = "/proc, /sys and /dev of a container are its own"
-STAGED = "opened as the user, judged by where it really is, mounted nosuid, nodev and private"
+STAGED = "opened as the user, judged by where it really is, mounted {mounts.options}"
 NOT_OPEN = "not an option that is open"
 USE = "Use source, target and readonly."
 ROWS = (
@@ -74,8 +76,8 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if twice := next((target for target in targets if targets.count(target) > 1), ""):
         raise Refused("-v", "two mounts at one place", f"Leave one of {twice} out.")
     denied = (*site.mounts.deny, site.docker.data_root)
-    allowed = site.mounts.allow
-    return Confinement(stages=tuple(Stage(*wish, denied, allowed=allowed) for wish in wishes))
+    allowed, noexec = site.mounts.allow, site.mounts.noexec
+    return Confinement(stages=tuple(Stage(*wish, denied, allowed=allowed, noexec=noexec) for wish in wishes))
 
 
 def _from_bind(bind: str) -> tuple[str, str, bool]:
@@ -198,8 +200,12 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
             wrong.append(f"{target} was led to {led} by a link in the image")
         elif not all({"nosuid", "nodev"} <= set(mount.options.split(",")) for mount in there):
             wrong.append(f"{target} is not nosuid,nodev")
-        elif "ro" in stage.options.split(",") and not all("ro" in mount.options.split(",") for mount in there):
-            wrong.append(f"{target} is not read-only")
+        else:
+            wrong += [
+                f"{target} is not {words}"
+                for option, words in (("ro", "read-only"), ("noexec", "noexec"))
+                if option in stage.options.split(",") and not all(option in mount.options.split(",") for mount in there)
+            ]
     return wrong
 
 

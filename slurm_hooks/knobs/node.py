@@ -71,6 +71,9 @@ class Node:
     kernel: str = ""  # uname -r
     sysctls: Mapping[str, str] = field(default_factory=dict)  # kernel.pid_max → its text
     lsms: tuple[str, ...] = ()  # /sys/kernel/security/lsm
+    profiles: Mapping[str, str] = field(default_factory=dict)  # AppArmor's that are loaded → enforce, complain, …
+    selinux: Literal["enforcing", "permissive", ""] = ""  # "": the kernel has no policy of SELinux
+    modules: frozenset[str] = frozenset()  # of SELinux's policy
     cgroup: int = 2  # the version
     cgroup_options: tuple[str, ...] = ()  # of the cgroup2 mount
     controllers: tuple[str, ...] = ()  # that the kernel has

@@ -7,6 +7,8 @@ The list with its reasons: syscalls.py, and docs/policy.md.
 Costs: nothing measurable, as dockerd's own list is as long; 12 KB in each create and in dockerd's record of it.
 `gdb -p` and `strace -p`, io_uring, perf, 32-bit programs, and programs that put themselves into namespaces do not work.
 Docker: --security-opt seccomp=…; the client's own profile is refused, `unconfined` first of all.
+A site may close Unix sockets too (mounts.sockets = "refuse"), so that nothing in a container talks to a service of the
+node's through a socket in a bind mount, whenever that was made. Pairs stay, which reach nobody else.
 
 The profile goes to dockerd in full with each create, so neither the daemon's version nor its seccomp-profile setting
 decides what a job's container may call. An exec has the container's own. The kernel tells that a filter is there, not
@@ -17,26 +19,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.knobs.flags import typed
 from slurm_hooks.knobs.node import Finding, Node, in_dockerd
-from slurm_hooks.knobs.syscalls import ABSENT, IN_PART, OPEN, Argument, Group, Part
-from slurm_hooks.settings import Settings
+from slurm_hooks.knobs.syscalls import ABSENT, OPEN, UNIX, Argument, Group, Part, in_part
+from slurm_hooks.settings import Settings, Sockets
 
 UNIT = "HostConfig.SecurityOpt:seccomp"
 NAME = "slurm-hooks"  # what a job sees in the place of the whole profile
 ALWAYS = "the node's own filter is always on"
 ROWS = (Row(UNIT, "force", ALWAYS, NAME),)
 OWNS = owned(ROWS)
-ENOSYS = 38
+ENOSYS, EAFNOSUPPORT = 38, 97
 EXACT = 2**64 - 1
 
 
-def profile() -> dict[str, Any]:
-    """The profile as dockerd reads it (moby profiles/seccomp/seccomp.go, from 20.10 on)."""
+def profile(sockets: Sockets) -> dict[str, Any]:
+    """The profile as dockerd reads it (moby profiles/seccomp/seccomp.go, from 20.10 on).
+
+    Args:
+        sockets: the site's word for Unix sockets.
+    """
     return {
         "defaultAction": "SCMP_ACT_ERRNO",  # EPERM: runc's and every daemon's default
         # Native programs alone: what is called in another way is ended (libseccomp's answer to it).
@@ -44,7 +50,8 @@ def profile() -> dict[str, Any]:
         "syscalls": [
             {"names": _names(OPEN), "action": "SCMP_ACT_ALLOW"},
             {"names": _names(ABSENT), "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
-            *(rule for part in IN_PART for rule in _rules(part)),
+            *(rule for part in in_part(sockets) for rule in _rules(part)),
+            *([NO_UNIX] if sockets == "refuse" else ()),
         ],
     }
 
@@ -68,13 +75,20 @@ def _compared(argument: Argument) -> dict[str, Any]:
     return {"index": place, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
 
 
-PROFILE = json.dumps(profile(), separators=(",", ":"))
+# As of a kernel without them (socket(2)): syslog(3), getpwnam(3), X11 and Java then take another way, or go without.
+NO_UNIX = {
+    "names": ["socket"],
+    "action": "SCMP_ACT_ERRNO",
+    "errnoRet": EAFNOSUPPORT,
+    "args": [_compared(Argument(0, UNIX, 2**32 - 1))],
+}
+PROFILES = {choice: json.dumps(profile(choice), separators=(",", ":")) for choice in get_args(Sockets)}
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if UNIT in units:
         raise Refused(typed(UNIT, units[UNIT]), ALWAYS, "Leave it out.")
-    return Confinement({UNIT: PROFILE})
+    return Confinement({UNIT: PROFILES[site.mounts.sockets]})
 
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:

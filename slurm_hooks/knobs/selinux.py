@@ -12,16 +12,19 @@ etc/selinux no container starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isqrt
 
 from slurm_hooks.errors import NodeFault
-from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, nothing_to_check, owned
+from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 LABEL = "HostConfig.SecurityOpt:label"
 TYPE, MODULE = "slurm_container_t", "slurm-hooks"
 # Of our own files in a container (broker/passwd.py): every container may read it, as it does its image.
 OWN_FILE = "system_u:object_r:container_ro_file_t:s0"
+FILE = f"/usr/share/slurm-hooks/selinux/{MODULE}.cil"
 CHOICE = "the node chooses the labels of SELinux"
 ROWS = (
     Row(LABEL, "deny", CHOICE),
@@ -48,7 +51,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
     if MODULE not in job.profiles:
         raise NodeFault(
             "no container starts on this node", f"its kernel has SELinux, and its policy not the module {MODULE}",
-            f"Tell the operators: semodule --install /usr/share/slurm-hooks/selinux/{MODULE}.cil.",
+            f"Tell the operators: semodule --install {FILE}.",
         )  # fmt: skip
     return Confinement({LABEL: (f"type:{TYPE}", f"level:{level(job.id)}")})
 
@@ -60,4 +63,24 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     return [f"the SELinux label is {seen.label!r}, not …:{expected}"]
 
 
-check = nothing_to_check  # without the module no container starts, and the user is told
+def check(node: Node) -> Iterable[Finding]:
+    if not node.selinux:
+        return
+    if MODULE not in node.modules:
+        yield Finding(
+            "selinux-module", "wrong", "selinux", f"the policy of SELinux has not the module {MODULE}",
+            "no container starts, and the user is told so", f"Run: semodule --install {FILE}.",
+        )  # fmt: skip
+    if node.info and "name=selinux" not in (node.info.get("SecurityOptions") or ()):
+        yield Finding(
+            "selinux", "wrong", "selinux", "the kernel has SELinux, and dockerd does not use it",
+            f"containers would run without {TYPE}, so each is ended at its start",
+            in_dockerd(node, '"selinux-enabled": true'),
+        )  # fmt: skip
+    if node.selinux == "permissive":
+        yield Finding(
+            "selinux-permissive", "weak", "selinux", "SELinux is permissive",
+            "it logs what it would deny, and denies nothing: one wall fewer",
+            "When the log has no denial of a job's (ausearch -m avc): setenforce 1; and SELINUX=enforcing in "
+            "/etc/selinux/config.",
+        )  # fmt: skip

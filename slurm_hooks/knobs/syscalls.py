@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from slurm_hooks.settings import Sockets
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -151,18 +153,26 @@ OPEN = (
 NAMESPACES = 0x7E02_0000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 QUERY, NO_RANDOMIZE = 0xFFFF_FFFF, 0x4_0000  # of personality(2)
 UNIX, INET, INET6, NETLINK, ROUTE = 1, 2, 10, 16, 0
+STREAM, SEQPACKET, KIND = 1, 5, 0xF  # kinds of sockets; the bits of socketpair(2)'s second argument that say which
 ANY, TCP, UDP = 0, 6, 17
 TIOCSTI, TIOCLINUX, TIOCSETD = 0x5412, 0x541C, 0x5423
 ATTACH, SEIZE = 16, 0x4206  # of ptrace(2)
 SELF = 0
 
+# Where the site closes Unix sockets, of the first two the third is left.
+UNIX_SOCKETS = (Part("socket", "Unix sockets", is_(0, UNIX)), Part("socketpair", "Unix sockets", is_(0, UNIX)))
+UNIX_PAIRS = Part(
+    "socketpair", "Unix sockets that are connected for good: streams and sequential packets. One of a pair of datagram"
+    " sockets, which a raw one is too (unix_create), may be connected anew, or send to any other by its path",
+    tuple((Argument(0, UNIX), Argument(1, kind, KIND)) for kind in (STREAM, SEQPACKET)),
+)  # fmt: skip
 IN_PART = (
+    *UNIX_SOCKETS,
     Part(
         "clone", "threads and processes, no new namespace: in a user namespace of its own every process has all"
         " capabilities, and most holes of the kernel are reached so",
         ((Argument(0, 0, NAMESPACES),),),
     ),
-    Part("socket", "Unix sockets", is_(0, UNIX)),
     Part(
         "socket", "TCP and UDP; another protocol's module would be loaded on demand",
         tuple((Argument(0, family), Argument(2, protocol)) for family in (INET, INET6) for protocol in (ANY, TCP, UDP)),
@@ -171,7 +181,6 @@ IN_PART = (
         "socket", "netlink for reading addresses and routes (getaddrinfo); not nftables, xfrm, audit and the rest",
         ((Argument(0, NETLINK), Argument(2, ROUTE)),),
     ),
-    Part("socketpair", "Unix sockets", is_(0, UNIX)),
     Part(
         "ioctl", "all but TIOCSTI and TIOCLINUX, which type for another, and TIOCSETD, which loads line disciplines",
         within(
@@ -191,6 +200,12 @@ IN_PART = (
     Part("move_pages", "of the process itself: where its memory lies", is_(0, SELF)),
     Part("migrate_pages", "of the process itself", is_(0, SELF)),
 )  # fmt: skip
+
+
+def in_part(sockets: Sockets) -> tuple[Part, ...]:
+    """What is open in part where a site lets containers have Unix sockets, and where it does not."""
+    return IN_PART if sockets == "allow" else (*(part for part in IN_PART if part not in UNIX_SOCKETS), UNIX_PAIRS)
+
 
 ABSENT = (
     _group("clone3", "its flags lie in memory, where no filter sees them; every libc falls back to clone", "clone3"),

@@ -47,6 +47,7 @@ OTHERWISE = {
     "userland-proxy": True, "no-new-privileges": False, "debug": True, "experimental": True, "default-ulimits": {},
     "insecure-registries": ["registry.site:5000"], "exec-opts": ["native.cgroupdriver=systemd"],
 }  # fmt: skip
+PROFILE = "/etc/apparmor.d/slurm-hooks-container"
 SITE = "/etc/slurm-hooks/slurm-hooks.toml"
 # A look takes seconds on a small node, so what does not touch is changed together.
 BROKEN = {
@@ -79,12 +80,18 @@ BROKEN = {
             "sysctl -qw fs.protected_symlinks=1 fs.suid_dumpable=0", {"sysctl-links", "sysctl-dumps"},
         ),
         Broken(
-            f"cp -p {SITE} /root/toml; printf '[container]\nreadonly_root = false\n[mounts]\ndeny = [\"/var/run\"]\n'"
-            f" >> {SITE}", f"mv /root/toml {SITE}", {"readonly-root", "place-link"},
+            f"cp -p {SITE} /root/toml; printf '[container]\nreadonly_root = false\n[mounts]\ndeny = [\"/var/run\"]\n"
+            f"[node]\nreserve = 0\n' >> {SITE}", f"mv /root/toml {SITE}",
+            {"readonly-root", "place-link", "node-reserve"},
         ),
+        Broken(f"apparmor_parser --remove {PROFILE}", f"apparmor_parser --replace {PROFILE}", {"apparmor-profile"}),
         drop_in("slurm-hooks-sweep.service", "[Service]\nPrivateTmp=yes\n", {"unit-sweep"}),
     ],
-    "ssh without adoption": [Broken(SSHD, SSHD_AWAY, {"adopt-missing"})],
+    "ssh without adoption, a profile that only complains": [
+        Broken(SSHD, SSHD_AWAY, {"adopt-missing"}),
+        Broken(f"apparmor_parser --replace --Complain {PROFILE}", f"apparmor_parser --replace {PROFILE}",
+               {"apparmor-profile"}),
+    ],
     "units with other mounts": [
         drop_in(
             "slurm-hooks-broker.service",

@@ -98,6 +98,20 @@ def test_a_bind_mount_can_be_read_only_and_a_single_file(cluster: Cluster, node:
     assert "Read-only file system" in done.out + done.err
 
 
+RUN_IT = """mkdir -p in; printf '#!/bin/sh\\necho it ran\\n' > in/program; chmod +x in/program
+for how in '' :ro; do docker run --rm -v $PWD/in:/in$how img sh -c '/in/program; sh /in/program; cat /in/program'; done
+docker run --rm -v $PWD/in/program:/one img /one; rm -r in"""
+
+
+@pytest.mark.parametrize(("text", "ran"), [("", 5), ("[mounts]\nnoexec = true", 2)])
+def test_a_program_on_a_mount_runs_where_the_site_lets_it(cluster: Cluster, node: str, text: str, ran: int) -> None:
+    with cluster.site(node, text):
+        done = cluster.srun(RUN_IT)
+    assert done.out.splitlines().count("it ran") == ran, done
+    assert done.out.count("#!/bin/sh") == 2  # it can be read in any case
+    assert ("ermission denied" in done.err) == (ran == 2), done
+
+
 IMAGE_WITH_VOLUME = """export DOCKER_HOST=unix:///run/slurm-hooks-docker/docker.sock
 container=$(docker create img); docker export $container | docker import --change 'VOLUME /data' - with-volume
 docker rm $container"""

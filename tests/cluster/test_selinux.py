@@ -6,6 +6,7 @@ A denial is what the kernel says of it. While it is permissive it says each once
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -58,6 +59,22 @@ def test_nothing_of_a_job_would_be_denied(cluster: Cluster, selinux: str, node: 
     done = cluster.srun(JOB, timeout=240)
     assert [line for line in done.out.splitlines() if line in SAID] == SAID, done
     assert denials(cluster) == []
+
+
+def found(cluster: Cluster) -> set[str]:
+    """What `check` says of SELinux and AppArmor here."""
+    said = json.loads(cluster.sh(cluster.node, "slurm-hooks check --json").out)
+    return {finding["name"] for finding in said if finding["knob"] in ("selinux", "apparmor")}
+
+
+def test_check_says_what_takes_its_effect_away(cluster: Cluster, enforcing: str) -> None:
+    assert found(cluster) == set()
+    cluster.must(enforcing, "setenforce 0; touch $(cd /var/lib/selinux/*/active/modules && mkdir -p disabled && pwd)"
+                            "/disabled/slurm-hooks")  # fmt: skip
+    try:
+        assert found(cluster) == {"selinux-permissive", "selinux-module"}
+    finally:
+        cluster.must(enforcing, "rm /var/lib/selinux/*/active/modules/disabled/slurm-hooks")
 
 
 def test_enforced_it_runs_as_well_with_the_jobs_label(cluster: Cluster, enforcing: str, node: str) -> None:

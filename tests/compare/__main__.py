@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 
+from tests.attacks.calls import ASK, BRING, every_call
 from tests.cluster.slurm import Cluster
 from tests.compare.facts import PROBE, rows, table
 from tests.labs import lab_named
@@ -19,11 +20,20 @@ from tests.labs.base import LabMissing
 QUOTED = f"'{PROBE.replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'"
 
 
+def _probed(run: str) -> str:
+    """A script: what a shell says in a container, and what the probe of the system calls is answered, in Python."""
+    return f"""set -e; {run} --rm img sh -c {QUOTED}
+echo '== calls'; {run} --rm -i -v $PWD/py:/py:ro -e PYTHONHOME=/py img {ASK}"""
+
+
 def compared(cluster: Cluster) -> dict[str, tuple[str, str]]:
     """The facts of both, and of the node beside them."""
-    plain = cluster.docker(cluster.node, f"run --rm --security-opt no-new-privileges=false img sh -c {QUOTED}")
-    ours = cluster.srun(f"docker run --rm img sh -c {QUOTED}", options="--mem=300")
-    node = cluster.must(cluster.node, f"sh -c {QUOTED}")
+    cluster.must(cluster.node, "cat > calls", user="ann", stdin=every_call())
+    cluster.must(cluster.node, "bash -s", user="ann", stdin=BRING)
+    docker = "docker -H unix:///run/slurm-hooks-docker/docker.sock run --security-opt no-new-privileges=false"
+    plain = cluster.sh(cluster.node, f"cd /home/ann; {_probed(docker)}", timeout=240)
+    ours = cluster.srun(_probed("docker run"), options="--mem=300", timeout=240)
+    node = cluster.must(cluster.node, f"sh -c {QUOTED}; rm -rf /home/ann/py /home/ann/calls")
     for done in (plain, ours):
         assert done.status == 0, done
     return rows(plain.out, ours.out, node)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
+
+from tests.attacks.calls import NUMBERS, reached
 
 MASKED = ("/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
@@ -103,8 +106,11 @@ def _words(part: str) -> Callable[[Said, Said], str]:
     return lambda said, node: " ".join(said[part].split()) or "none"
 
 
-# A further row is a name and a function of (what the container said, what the node itself says). The system calls
-# that are reached, out of all, are a probe of tests/attacks/test_syscalls.py: its row belongs behind "seccomp".
+def _calls(said: Said, node: Said) -> str:
+    return f"{len(reached(json.loads(said['calls'])))} of {len(NUMBERS)}"
+
+
+# A further row is a name and a function of (what the container said, what the node itself says).
 ROWS: dict[str, Callable[[Said, Said], str]] = {
     "user": lambda said, node: _ids(said),
     "supplementary groups": lambda said, node: _status(said, "Groups") or "none",
@@ -112,6 +118,7 @@ ROWS: dict[str, Callable[[Said, Said], str]] = {
     "capabilities that could be had": _capabilities("CapBnd"),
     "no new privileges": lambda said, node: "on" if _status(said, "NoNewPrivs") == "1" else "off",
     "seccomp": lambda said, node: {"0": "off", "1": "strict", "2": "filter"}.get(_status(said, "Seccomp"), "unknown"),
+    "system calls that reach the kernel": _calls,
     "label of the LSM": _words("label"),
     "namespaces": _namespaces,
     "root": _root,
@@ -131,7 +138,10 @@ ROWS: dict[str, Callable[[Said, Said], str]] = {
 
 
 def rows(plain: str, ours: str, node: str) -> dict[str, tuple[str, str]]:
-    """Row → (what plain docker run gives, what a job gets), from what the probe said in each and on the node."""
+    """Row → (what plain docker run gives, what a job gets), from what the probe said in each and on the node.
+
+    Both have a part `calls` beside the shell's: what the probe of tests/attacks was answered.
+    """
     of_plain, of_ours, of_node = parts(plain), parts(ours), parts(node)
     return {name: (read(of_plain, of_node), read(of_ours, of_node)) for name, read in ROWS.items()}
 

@@ -58,7 +58,7 @@ def check(text: str) -> None:
     assert host["privileged"] is False
     assert host["capdrop"] == ["ALL"]
     assert sorted(host["securityopt"]) == [
-        "apparmor=slurm-hooks-container", "no-new-privileges=true", f"seccomp={seccomp.PROFILE}",
+        "apparmor=slurm-hooks-container", "no-new-privileges=true", f"seccomp={seccomp.PROFILES[SITE.mounts.sockets]}",
     ]  # fmt: skip
     assert host["networkmode"] == "none"
     assert host["cgroupparent"] == JOB.cgroup

@@ -60,6 +60,7 @@ GOOD = Node(
         "fs.protected_hardlinks": "1", "fs.protected_symlinks": "1", "fs.suid_dumpable": "2",
     },
     lsms=("capability", "yama", "apparmor"),
+    profiles={"slurm-hooks-container": "enforce", "docker-default": "enforce"},
     cgroup_options=("nsdelegate", "memory_recursiveprot"),
     controllers=("cpuset", "cpu", "memory", "pids"),
     slurm=SLURM,
@@ -82,6 +83,16 @@ def info(**changes: Any) -> Node:
 def without(option: str) -> Node:
     """A dockerd that does not name an option in /info's SecurityOptions."""
     return info(SecurityOptions=[one for one in INFO["SecurityOptions"] if not one.startswith(f"name={option}")])
+
+
+def selinux(**changes: Any) -> Node:
+    """A good node whose kernel has SELinux, with changes."""
+    options = ["name=selinux" if one == "name=apparmor" else one for one in INFO["SecurityOptions"]]
+    own: dict[str, Any] = {
+        "lsms": ("capability", "yama", "selinux"), "profiles": {}, "selinux": "enforcing",
+        "modules": frozenset({"base", "container", "slurm-hooks"}),
+    }  # fmt: skip
+    return replace(info(SecurityOptions=options), **(own | changes))
 
 
 def options(**changes: Any) -> Node:
@@ -127,6 +138,14 @@ BROKEN: dict[str, list[Node]] = {
     "seccomp-unconfined": [info(SecurityOptions=[*without("seccomp").info["SecurityOptions"],
                                                  "name=seccomp,profile=unconfined"])],
     "apparmor": [without("apparmor")],
+    "apparmor-profile": [
+        replace(GOOD, profiles={}), replace(GOOD, profiles={"docker-default": "enforce"}),
+        replace(GOOD, profiles={"slurm-hooks-container": "complain"}),
+        replace(GOOD, profiles={"slurm-hooks-container": "unconfined"}),
+    ],
+    "selinux": [selinux(info=without("apparmor").info)],
+    "selinux-module": [selinux(modules=frozenset({"base"})), selinux(modules=frozenset())],
+    "selinux-permissive": [selinux(selinux="permissive")],
     "lsm": [replace(without("apparmor"), lsms=("capability", "yama")), replace(without("apparmor"), lsms=())],
     "userns-remap": [info(SecurityOptions=[*INFO["SecurityOptions"], "name=userns"])],
     "rootless": [info(SecurityOptions=[*INFO["SecurityOptions"], "name=rootless"])],
@@ -233,6 +252,7 @@ BROKEN: dict[str, list[Node]] = {
         chosen("[job]\npids = 63501"), chosen("[partition.a]\npids = 63501"),
         sysctl("kernel.threads-max", "8191"), sysctl("kernel.pid_max", "8191"),
     ],
+    "node-reserve": [chosen("[node]\nreserve = 0")],
     "slurm-reserve": [chosen("[job]\nslurm_reserve = 31")],
     "docker-shared": [chosen("[docker]\nsocket = '/run/docker.sock'")],
     "image-credentials": [chosen("[images]\nregistries = ['docker.io']")],

@@ -45,7 +45,7 @@ def test_a_mount_has_the_source_that_the_user_typed() -> None:
 
 
 def test_the_filter_is_shown_by_its_name() -> None:
-    options = ["no-new-privileges=true", f"seccomp={seccomp.PROFILE}"]
+    options = ["no-new-privileges=true", f"seccomp={seccomp.PROFILES['allow']}"]
     seen = inspected({"HostConfig": {"SecurityOpt": options}})
     assert seen["HostConfig"]["SecurityOpt"] == ["no-new-privileges=true", "seccomp=slurm-hooks"]
 

@@ -47,6 +47,7 @@ def test_a_profile_that_only_complains_does_not_count(monkeypatch: pytest.Monkey
     monkeypatch.setattr(readback, "lsm", lambda: "apparmor")
     monkeypatch.setattr(readback, "_read", lambda path: "a (enforce)\nb (complain)\nc d (enforce)\ne (unconfined)")
     assert readback.profiles(readback.lsm()) == {"a", "c d"}
+    assert readback.apparmor() == {"a": "enforce", "b": "complain", "c d": "enforce", "e": "unconfined"}
 
 
 def test_the_file_is_of_the_profile_that_is_asked_for() -> None:

@@ -15,7 +15,7 @@ from slurm_hooks import check
 from slurm_hooks.check import holes, live
 from slurm_hooks.errors import HooksError, NodeFault
 from slurm_hooks.knobs.node import File, Finding, Node
-from tests.unit.nodes import ADOPT, BROKEN, GOOD, SOCKET, chosen, options, runc, slurm, sshd
+from tests.unit.nodes import ADOPT, BROKEN, GOOD, SOCKET, chosen, options, runc, selinux, slurm, sshd, without
 from tests.unit.policy import ROOT
 from tests.unit.test_config import as_root
 
@@ -44,6 +44,7 @@ def found(node: Node) -> list[Finding]:
 
 def test_a_good_node_is_clean() -> None:
     assert found(GOOD) == []
+    assert found(selinux()) == []
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,16 @@ def test_what_is_of_the_kernel_alone_is_not_asked_of_it_where_it_has_it_not() ->
     assert found(replace(slurm(ConstrainCores="no"), controllers=("memory", "pids"))) == []
     assert found(slurm(ConstrainDevices="no", GresTypes="(null)")) == []
     assert found(replace(GOOD, cgroup=1, cgroup_options=(), kernel="5.12.0")) == []
+
+
+def test_a_profile_that_only_complains_is_told_with_its_mode() -> None:
+    (finding,) = found(replace(GOOD, profiles={"slurm-hooks-container": "complain"}))
+    assert finding.what == "the AppArmor profile slurm-hooks-container is in complain mode"
+    assert "aa-enforce" in finding.mend
+
+
+def test_a_kernel_whose_selinux_has_no_policy_is_not_asked_for_ours() -> None:
+    assert found(selinux(selinux="", modules=frozenset(), info=without("apparmor").info)) == []
 
 
 def test_the_epilogs_time_has_the_grace_on_top() -> None:

@@ -11,7 +11,7 @@ import pytest
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs import resources, seccomp
 from slurm_hooks.knobs.contract import Stage
-from slurm_hooks.settings import ContainerLimits, Settings
+from slurm_hooks.settings import ContainerLimits, Mounts, Settings
 from tests.unit.policy import JOB, cli, decide, golden, sent
 
 
@@ -22,7 +22,7 @@ from tests.unit.policy import JOB, cli, decide, golden, sent
 )
 def test_a_request_of_the_docker_cli_becomes_our_own(request_body: str, expected: str) -> None:
     body = json.dumps(sent(cli(request_body)), indent=2)
-    golden(expected, body.replace(json.dumps(seccomp.PROFILE)[1:-1], "<the profile>") + "\n")
+    golden(expected, body.replace(json.dumps(seccomp.PROFILES["allow"])[1:-1], "<the profile>") + "\n")
 
 
 def test_a_request_of_docker_py_with_nulls_is_taken() -> None:
@@ -54,6 +54,14 @@ def test_what_the_site_denies_goes_with_the_stage() -> None:
     site = Settings(mounts=Settings().mounts.__class__(deny=("/scratch/secret",)))
     stage = decide(cli(HostConfig_Binds=["/a:/b"]), site).stages[0]
     assert "/scratch/secret" in stage.denied
+
+
+@pytest.mark.parametrize("noexec", [True, False])
+def test_the_site_says_whether_programs_on_a_mount_run(noexec: bool) -> None:  # noqa: FBT001
+    mount = {"Type": "bind", "Source": "/a", "Target": "/b"}
+    site = Settings(mounts=Mounts(noexec=noexec))
+    body = cli(HostConfig_Binds=["/c:/d:ro"], HostConfig_Mounts=[mount])
+    assert [stage.noexec for stage in decide(body, site).stages] == [noexec, noexec]
 
 
 @pytest.mark.parametrize("option", ["rw", "cached", "delegated", "consistent", "rprivate", "rw,cached"])

@@ -103,6 +103,24 @@ def test_every_refusal_is_told_at_once_and_by_whom() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "action", "knob"),
+    [
+        ("seccomp=unconfined", "refused", "seccomp"),
+        ("apparmor=unconfined", "refused", "apparmor"),
+        ("label=disable", "refused", "selinux"),
+        ("systempaths=unconfined", "refused", "proc"),
+        ("writable-cgroups", "refused", "cgroup"),
+        ("no-new-privileges", "forced", "capabilities"),
+        ("nobodys=1", "refused", ""),
+    ],
+)
+def test_a_security_option_is_told_by_the_knob_that_owns_its_key(option: str, action: str, knob: str) -> None:
+    typed = f"--security-opt {option}"
+    told = [(one.action, one.knob) for one in explained(f"docker run {typed} img") if one.what == typed]
+    assert told == [(action, knob)]
+
+
 def test_what_is_forced_without_being_asked_is_told() -> None:
     forced = of("forced", "docker run img")
     assert "--user 1001:1002: a job's container runs as the job's own user (identity)" in forced

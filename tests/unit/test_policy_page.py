@@ -61,6 +61,22 @@ def test_a_field_that_the_site_opens_is_printed_as_allowed() -> None:
     assert (line.action, line.reason) == ("allow", "the site has set container.readonly_root = false")
 
 
+def test_how_mounts_are_mounted_is_printed() -> None:
+    fields = {line.field: line for line in policy.fields(site("[mounts]\nnoexec = true"))}
+    assert fields["HostConfig.Binds"].reason.endswith("mounted nosuid, nodev, noexec and private")
+
+
+@pytest.mark.parametrize(
+    ("choice", "answers"),
+    [("allow", ["socket: in part"] * 3 + ["socketpair: in part"]),
+     ("refuse", ["socket: EAFNOSUPPORT"] + ["socket: in part"] * 2 + ["socketpair: in part"])],
+)  # fmt: skip
+def test_the_calls_are_printed_that_the_site_leaves_open(choice: str, answers: list[str]) -> None:
+    lines = policy.syscalls(site(f"[mounts]\nsockets = '{choice}'"))
+    said = [f"{line.calls[0]}: {line.answer}" for line in lines if line.calls[0].startswith("socket")]
+    assert sorted(said) == answers
+
+
 def test_a_partitions_own_words_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     policy.main(site("[partition.a.container]\npids = 77"), "a", as_json=False, as_markdown=False)
     assert "1 to 77" in capsys.readouterr().out

@@ -208,7 +208,7 @@ def value_of(row: Row) -> Any:
     if row.unit.startswith("HostConfig.LogConfig."):
         return LOGS[row.unit.rpartition(".")[2]]
     if row.unit == seccomp.UNIT:
-        return seccomp.PROFILE
+        return seccomp.PROFILES["allow"]
     if row.unit == "HostConfig.GroupAdd":
         return [str(group) for group in JOB.groups if group != JOB.gid]
     if row.unit in ("HostConfig.MaskedPaths", "HostConfig.ReadonlyPaths"):

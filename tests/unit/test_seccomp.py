@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from slurm_hooks.knobs import seccomp
 from slurm_hooks.knobs.syscalls import ABSENT, CLOSED, IN_PART, OPEN, Argument, within
-from tests.unit.policy import ROOT
+from tests.unit.policy import ROOT, cli, decide
+from tests.unit.test_settings import site
 
 KERNELS = {line.split()[1] for line in (ROOT / "tests/data/syscalls-x86_64.txt").read_text().splitlines()}
-PROFILE: dict[str, Any] = json.loads(seccomp.PROFILE)
+PROFILE: dict[str, Any] = json.loads(seccomp.PROFILES["allow"])
+ALONE: dict[str, Any] = json.loads(seccomp.PROFILES["refuse"])  # where the site closes Unix sockets
 PARTS = {part.call for part in IN_PART}
 LISTED = [call for group in (*OPEN, *ABSENT, *CLOSED) for call in group.calls] + sorted(PARTS)
 NUMBER = st.integers(0, 2**64 - 1)
@@ -100,3 +102,60 @@ def test_an_ioctl_is_told_by_the_bits_that_the_kernel_reads(value: int, high: in
     (part,) = (part for part in IN_PART if part.call == "ioctl")
     request = value % 2**32 | high << 32
     assert matches(part.rules, request) == (request % 2**32 not in (0x5412, 0x541C, 0x5423))
+
+
+# -- Unix sockets, where the site closes them ------------------------------------------------------
+
+UNIX, STREAM, DGRAM, RAW, SEQPACKET, CLOEXEC, NONBLOCK, STRAY = 1, 1, 2, 3, 5, 0o2000000, 0o4000, 1 << 32
+EPERM, EAFNOSUPPORT, OPEN_ = 1, 97, 0
+
+
+def answer(profile: dict[str, Any], call: str, *arguments: int) -> int:
+    """As the filter does: what the one rule says whose conditions all hold, EPERM where there is none."""
+    said = {
+        rule.get("errnoRet", OPEN_)
+        for rule in profile["syscalls"]
+        if call in rule["names"] and all(holds(condition, arguments) for condition in rule.get("args", []))
+    }
+    assert len(said) < 2, f"two rules for {call}{arguments}"
+    return said.pop() if said else EPERM
+
+
+def holds(condition: dict[str, Any], arguments: tuple[int, ...]) -> bool:
+    value = arguments[condition["index"]]
+    if condition["op"] == "SCMP_CMP_MASKED_EQ":
+        return bool(value & condition["value"] == condition["valueTwo"])
+    return bool(value == condition["value"])
+
+
+@pytest.mark.parametrize("kind", [STREAM, DGRAM, RAW, SEQPACKET, STREAM | CLOEXEC, DGRAM | NONBLOCK])
+@pytest.mark.parametrize("family", [UNIX, UNIX | STRAY, UNIX | 1 << 63])
+def test_a_unix_socket_is_answered_as_by_a_kernel_without_them(family: int, kind: int) -> None:
+    assert answer(ALONE, "socket", family, kind, 0) == EAFNOSUPPORT
+    assert answer(PROFILE, "socket", UNIX, kind, 0) == OPEN_
+
+
+@pytest.mark.parametrize("flags", [0, CLOEXEC, NONBLOCK, CLOEXEC | NONBLOCK])
+def test_a_pair_reaches_nobody_else(flags: int) -> None:
+    assert [answer(ALONE, "socketpair", UNIX, kind | flags, 0) for kind in (STREAM, SEQPACKET)] == [OPEN_] * 2
+    assert [answer(ALONE, "socketpair", UNIX, kind | flags, 0) for kind in (DGRAM, RAW)] == [EPERM] * 2
+    assert answer(ALONE, "socketpair", UNIX, DGRAM | flags | STRAY, 0) == EPERM
+    assert answer(PROFILE, "socketpair", UNIX, DGRAM | flags, 0) == OPEN_
+
+
+def test_all_else_is_answered_alike_with_unix_sockets_and_without() -> None:
+    def others(profile: dict[str, Any]) -> list[Any]:
+        mine = [rule for rule in profile["syscalls"] if rule["names"] not in (["socket"], ["socketpair"])]
+        return [*mine, *({**profile, "syscalls": 0}.items())]
+
+    assert others(ALONE) == others(PROFILE)
+    for family, kind, protocol in ((2, STREAM, 0), (10, DGRAM, 17), (16, RAW, 0), (16, RAW, 12), (2, STREAM, 132)):
+        asked = ("socket", family, kind, protocol)
+        assert answer(ALONE, *asked) == answer(PROFILE, *asked)
+
+
+def test_a_site_chooses_and_a_partition_may_choose_otherwise() -> None:
+    text = "[mounts]\nsockets = 'refuse'\n[partition.a.mounts]\nsockets = 'allow'"
+    for partition, choice in (("", "refuse"), ("b", "refuse"), ("a", "allow")):
+        assert decide(cli(), site(text, partition)).fields[seccomp.UNIT] == seccomp.PROFILES[choice]
+    assert decide(cli()).fields[seccomp.UNIT] == seccomp.PROFILES["allow"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm_hooks import knobs
-from slurm_hooks.broker import model
+from slurm_hooks.broker import model, readback
 from slurm_hooks.errors import NodeFault
 from slurm_hooks.knobs import selinux
 from tests.unit.policy import JOB, ROOT, SITE, cli
@@ -19,6 +20,15 @@ from tests.unit.test_verify import GOOD
 
 OURS = replace(JOB, lsm="selinux", profiles=frozenset({"slurm-hooks"}))
 LEVEL = selinux.level(JOB.id)
+
+
+def test_a_module_counts_that_is_in_the_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readback, "SELINUX_STORES", str(tmp_path))
+    monkeypatch.setattr(readback, "_read", lambda path: "# x\nSELINUX=enforcing\nSELINUXTYPE=default")
+    assert readback.profiles("selinux") == frozenset()
+    for place in ("100/base", "100/docker", "400/slurm-hooks", "disabled/docker"):
+        (tmp_path / "default/active/modules" / place).mkdir(parents=True)
+    assert readback.profiles("selinux") == {"base", "slurm-hooks"}
 
 
 def test_type_and_level_are_asked_for_where_the_kernel_has_selinux() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.mounts import DENIED, admit
-from slurm_hooks.settings import Settings
+from slurm_hooks.settings import Mounts, Settings
 from tests.unit.policy import ROOT, cli, decide, sent
 
 
@@ -101,6 +101,12 @@ B = "small"
 allow = ["/scratch"]
 deny = ["/scratch/admin"]
 """
+
+
+@pytest.mark.parametrize(("text", "noexec"), [("", True), ("[partition.a.mounts]\nnoexec = false", False)])
+def test_a_partition_has_the_sites_mounts_but_for_what_it_says_itself(text: str, noexec: bool) -> None:  # noqa: FBT001
+    own = site(f"[mounts]\nnoexec = true\nallow = ['/a']\n[partition.a]\n{text}", "a")
+    assert own.mounts == Mounts(allow=("/a",), noexec=noexec)
 
 
 def test_a_partitions_words_hold_in_it() -> None:

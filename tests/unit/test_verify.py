@@ -15,6 +15,7 @@ from tests.unit.policy import JOB, cli, decide
 
 ASKED = dict(decide(cli("cli-run-rich")).fields)
 SOURCE = Mount("8:1", "/home/u/data", "/run/slurm-hooks/stage/x/0", "ro,nosuid,nodev", "ext4")
+NOEXEC = Mount("8:1", "/home/u/data", "/run/slurm-hooks/stage/x/0", "ro,nosuid,nodev,noexec", "ext4")
 STATUS = {
     "Uid": "1001\t1001\t1001\t1001",
     "Gid": "1002\t1002\t1002\t1002",
@@ -105,6 +106,10 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
     "a writable mount of a read-only stage": (
         {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "rw,nosuid,nodev", "ext4"))},
         "mounts: /data ",
+    ),
+    "a mount that runs programs of a noexec stage": (
+        {"staged": {"/data": NOEXEC}},
+        "mounts: /data is not noexec",
     ),
     "a stage with setuid": (
         {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "ro,nodev", "ext4"))},
