@@ -7,6 +7,7 @@ A denial is what the kernel says of it. While it is permissive it says each once
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -107,6 +108,16 @@ def test_a_container_that_dockerd_gave_another_type_is_ended(cluster: Cluster, s
         job = cluster.run("docker run --rm img sleep 600; echo exit $?")
     assert "the SELinux label is 'system_u:system_r:container_t:" in job.output, job.output
     assert len(job.events("differs")) == 1
+
+
+def test_enforced_the_first_program_keeps_its_limits_and_its_environment(
+    cluster: Cluster, enforcing: str, node: str
+) -> None:
+    limits = "docker run --rm --ulimit nofile=50:60 img grep 'Max open files' /proc/self/limits"
+    done = cluster.srun(f"ulimit -n 60; {limits}; docker run --rm img od -A n -t u8 -w16 /proc/1/auxv")
+    assert re.search(r"Max open files +50 +60 ", done.out), done
+    # AT_SECURE of getauxval(3): not 0, and ld.so ignores LD_LIBRARY_PATH and its like.
+    assert re.findall(r"^ +23 +(\d+)$", done.out, re.MULTILINE) == ["0"], done
 
 
 # What the policy leaves to a program: of these, other walls are the only ones.
