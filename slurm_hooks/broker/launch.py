@@ -175,6 +175,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
         if note.verified:  # of an earlier start
             note = notes.amend(job, note, verified=False, shim=0)
         sockets.mark(job.uid)
+        cgroups.of(job.version).let_runc_in(job.cgroup)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             if before.verified:  # it runs, and was read back when it was started
