@@ -180,8 +180,12 @@ class V1:
         try:
             if not linux.read(f"{devices}/devices.list").startswith("a *:* rwm"):
                 return  # it lists what is allowed: the node is in a container itself, and that has `c *:* m`
-            for numbers in set(devnodes.of_process(1).values()):
-                linux.write(f"{devices}/devices.allow", f"{numbers} m")
+            allow = os.open(f"{devices}/devices.allow", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for numbers in set(devnodes.of_process(1).values()):
+                    os.write(allow, f"{numbers} m".encode())
+            finally:
+                os.close(allow)
         except OSError:
             pass  # no such hierarchy, or Slurm does not use it; else runc itself says what it may not do
 
