@@ -262,7 +262,8 @@ def _security(unit: str, name: str, value: str, directory: str) -> Body:
 
 def _device(unit: str, name: str, value: str, directory: str) -> Body:
     host, _, rest = value.partition(":")
-    return {unit: [{"PathOnHost": host, "PathInContainer": rest.partition(":")[0] or host}]}
+    place, _, rights = rest.partition(":")
+    return {unit: [{"PathOnHost": host, "PathInContainer": place or host, "CgroupPermissions": rights or "rwm"}]}
 
 
 def _publish(unit: str, name: str, value: str, directory: str) -> Body:

@@ -111,6 +111,8 @@ def _of_use(command: Command, use: Use, job: JobFacts, site: Settings) -> Line:
         return Line("forced" if row.action == "force" else "passes", use.typed, row.reason, "execs")
     if use.unit == mounts.BINDS or use.unit == mounts.MOUNTS:
         return _of_mount(command, use, job, site)
+    if knobs.OWNERS.get(use.unit) == "devices":
+        return Line("later", use.typed, "of the GPUs that Slurm gives the job, none else", "devices")
     unit = _unit(use)
     if unit not in ROWS or (row := ROWS[unit]).action in ("allow", "cap"):
         return Line("passes", use.typed, "", knobs.OWNERS.get(unit, ""))
@@ -222,7 +224,8 @@ def main(words: Sequence[str], partition: str, *, as_json: bool) -> int:
 
 def asker(site: Settings) -> JobFacts:
     """The asking user in a job that is not there yet."""
-    return JobFacts("", 0, os.getuid(), os.getgid(), tuple(os.getgroups()), "the job's own", "", site.job.pids, 0, {})
+    groups = tuple(os.getgroups())
+    return JobFacts("", 0, os.getuid(), os.getgid(), groups, "the job's own", "", site.job.pids, gpus=None)
 
 
 TITLES = {

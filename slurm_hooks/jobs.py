@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPEN, CLOSING, GONE = "open", "closing", "gone"
 CLOCK_SECONDS = 0.5  # more than two readings of two clocks differ by, on a busy node
 TOMBSTONE_SECONDS = 86_400  # a verdict is kept for a day
+NEW: dict[str, Any] = {"gpus": list, "with_gpu": dict}  # what a record of an older version lacks
 
 
 class Job:
@@ -36,7 +37,7 @@ class Job:
 
     __slots__ = (
         "id", "restart", "boot", "uid", "gid", "user", "partition", "node", "start", "state", "opened", "uptime",
-        "closed", "version", "root", "cgroup", "figure", "pids", "effective", "verdict",
+        "closed", "version", "root", "cgroup", "figure", "pids", "effective", "verdict", "gpus", "with_gpu",
     )  # fmt: skip
 
     id: int
@@ -59,12 +60,14 @@ class Job:
     pids: int  # pids.max of the job's cgroup: the figure and, on v2, the reserve for Slurm's own threads
     effective: int  # the smallest pids.max from here to the root
     verdict: str  # "" until the Epilog gave one; "clean", or the reason why not
+    gpus: list[dict[str, str]]  # that Slurm gave it, each as its device nodes: path → kind and numbers, "c 195:0"
+    with_gpu: dict[str, str]  # nodes that the site gives with them
 
     def __init__(self, **values: Any) -> None:
         if "uptime" not in values:  # of an older version, at an upgrade with jobs running
             values["uptime"] = values["opened"] - (time.time() - linux.uptime())
         for name in self.__slots__:
-            setattr(self, name, values[name])
+            setattr(self, name, values[name] if name in values else NEW[name]())
 
     @property
     def key(self) -> str:

@@ -54,10 +54,15 @@ def opened(environ: Mapping[str, str]) -> jobs.Job:
     job.figure, job.pids, job.effective, why = bounded(cgroups.of(place.version), place, settings, job.partition)
     if broken:
         raise broken  # the limit of the last good configuration holds; containers stay off
+    given: dict[str, Any] = {}
+    if "SLURM_JOB_GPUS" in environ:
+        from slurm_hooks import gres
+
+        given["gpus"] = gres.note(job, environ, settings)
     jobs.create(job)
     events.record(
         "prolog", job=job.id, restart=job.restart, user=job.user, uid=job.uid, cgroup=job.cgroup,
-        version=job.version, pids=job.pids, effective=job.effective, why=why,
+        version=job.version, pids=job.pids, effective=job.effective, why=why, **given,
     )  # fmt: skip
     return job
 

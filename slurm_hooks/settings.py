@@ -128,6 +128,12 @@ class Images(Struct, frozen=True, forbid_unknown_fields=True):
     cache_gigabytes: Gigabytes = 0.0  # 0: nothing is evicted
 
 
+class Devices(Struct, frozen=True, forbid_unknown_fields=True):
+    """Device nodes of containers, beside the GPUs that Slurm gave the job."""
+
+    with_gpu: tuple[Place, ...] = ()  # nodes that a GPU does not work without: /dev/nvidiactl
+
+
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     """The jobs' dockerd."""
 
@@ -154,6 +160,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     container: ContainerLimits = field(default_factory=ContainerLimits)
     mounts: Mounts = field(default_factory=Mounts)
     images: Images = field(default_factory=Images)
+    devices: Devices = field(default_factory=Devices)
     docker: Docker = field(default_factory=Docker)
     epilog: Epilog = field(default_factory=Epilog)
 

@@ -50,8 +50,10 @@ def _known(event: Event) -> str:
         case "prolog":
             return (
                 f"job of {event['user']}: {event['cgroup']}, pids.max {event['pids']}, in force {event['effective']} "
-                f"({event['why']})"
+                f"({event['why']}){', GPUs ' if event.get('gpus') else ''}{' '.join(event.get('gpus', ()))}"
             )
+        case "gpus-unknown":
+            return f"containers get no GPU: {event['why']}"
         case "create":
             mounts = f", mounts {' '.join(event['mounts'])}" if event["mounts"] else ""
             return f"container {event['container']} of {event['image']}, pids limit {event['pids']}{mounts}"

@@ -56,7 +56,9 @@ def held(job: jobs.Job) -> Iterator[None]:
 def who(asker: Asker, nonce: str) -> JobFacts:
     """The asker as the knobs want it for a read-back, of the container of a nonce."""
     job = asker.job
-    return JobFacts(job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure)
+    return JobFacts(
+        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, tuple(job.gpus), job.with_gpu
+    )
 
 
 def facts_of(asker: Asker, nonce: str) -> JobFacts:
@@ -153,7 +155,7 @@ def _bounded(site: Settings, job: jobs.Job) -> None:
 
 
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:
-    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits")
+    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits", "Devices")
     return {"staged": staged, **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep}}
 
 
@@ -173,6 +175,7 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
         if note.verified:  # of an earlier start
             note = notes.amend(job, note, verified=False, shim=0)
         sockets.mark(job.uid)
+        cgroups.of(job.version).let_runc_in(job.cgroup)
         status, said = await up.value("POST", f"/containers/{note.id}/start")
         if status == 304:
             if before.verified:  # it runs, and was read back when it was started

@@ -11,7 +11,7 @@ import select
 import time
 from typing import Any
 
-from slurm_hooks import cgroups, linux
+from slurm_hooks import cgroups, devnodes, linux
 from slurm_hooks.knobs import ulimits
 from slurm_hooks.knobs.contract import Seen
 
@@ -99,6 +99,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             mounts=mounts,
             staged={target: on_host[path] for target, path in staged.items() if path in on_host},
             limits=ulimits.parsed(linux.read(f"/proc/{pid}/limits")),
+            devices=devnodes.of_process(pid),
         )
         # Read by number, so only now it is known that all of it was this process's. A task of cgroup v1 that is
         # exiting is shown at "/" well before its pidfd tells.

@@ -70,6 +70,9 @@ if TYPE_CHECKING:
         def freeze(self, path: str, *, frozen: bool) -> None:
             """Freeze or thaw a container's cgroup; gone already is fine."""
 
+        def let_runc_in(self, path: str) -> None:
+            """Make Slurm's fence around the job's devices one that a container of runc's can start in."""
+
         def hold_steps(self, path: str, figure: int) -> None:
             """Bring the processes of the job's steps under its figure, and leave Slurm's own threads their room."""
 

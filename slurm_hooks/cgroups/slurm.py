@@ -120,7 +120,7 @@ def _built_for_multiple_slurmd() -> bool:
         return True  # not called by slurmd: a person tries the hook; Debian's build is the likely one
 
 
-def _slurmd() -> str:
+def slurmd() -> str:
     """The slurmd that called this hook, or the one where packages put it."""
     try:
         directory = os.path.dirname(os.readlink(f"/proc/{os.getppid()}/exe"))
@@ -155,7 +155,7 @@ def _cgroup_conf(slurm_conf: str) -> dict[str, str]:
 
 def release(run: str = config.RUN) -> tuple[int, int]:
     """(year, month) of the calling slurmd's release, (0, 0) where it does not say; asked once for each binary."""
-    binary = _slurmd()
+    binary = slurmd()
     if not binary:
         return 0, 0
     facts = os.stat(binary)

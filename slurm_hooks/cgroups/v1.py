@@ -167,6 +167,28 @@ class V1:
     def freeze(self, path: str, *, frozen: bool) -> None:
         _freeze(f"{self.mount}/freezer{path}", "FROZEN" if frozen else "THAWED")
 
+    def let_runc_in(self, path: str) -> None:
+        """Take back, of each device that Slurm denies to the job (ConstrainDevices), the right to make a node of it.
+
+        runc allows each container `c *:* m`, which the kernel refuses below a cgroup that is denied any of it, and no
+        container starts (device_cgroup.c, verify_new_ex; runc issue 1618). To read and write stays denied, and mknod
+        is for capabilities that no process of the job has. What is denied the kernel does not list, so it is tried.
+        """
+        from slurm_hooks import devnodes
+
+        devices = f"{self.mount}/devices{path}"
+        try:
+            if not linux.read(f"{devices}/devices.list").startswith("a *:* rwm"):
+                return  # it lists what is allowed: the node is in a container itself, and that has `c *:* m`
+            allow = os.open(f"{devices}/devices.allow", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for numbers in set(devnodes.of_process(1).values()):
+                    os.write(allow, f"{numbers} m".encode())
+            finally:
+                os.close(allow)
+        except OSError:
+            pass  # no such hierarchy, or Slurm does not use it; else runc itself says what it may not do
+
     def hold_steps(self, path: str, figure: int) -> None:
         """Move the pids of the job's steps into our pids hierarchy until a pass moves none.
 

@@ -174,6 +174,9 @@ class V2:
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
 
+    def let_runc_in(self, path: str) -> None:
+        pass  # Slurm's program yields to runc's (BPF_F_ALLOW_OVERRIDE)
+
     def hold_steps(self, path: str, figure: int) -> None:
         # A step's user/ has the tasks, slurm/ beside it the slurmstepd. A step that could eat the whole job's
         # pids.max leaves slurmstepd without threads: it dies of that ("fatal: pthread_create error", 24.11), and

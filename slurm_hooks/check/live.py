@@ -94,8 +94,8 @@ def _differences(engine: Engine, node: Node, image: dict[str, Any], path: str) -
     nonce = new_nonce()
     lsm = readback.lsm()
     job = JobFacts(
-        f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, MEMORY,
-        ulimits.parsed(linux.read("/proc/self/limits")), lsm, readback.profiles(lsm),
+        f"check-{os.getpid()}", 0, NOBODY, NOBODY, (), path, nonce, PIDS, memory=MEMORY,
+        limits=ulimits.parsed(linux.read("/proc/self/limits")), lsm=lsm, profiles=readback.profiles(lsm),
     )  # fmt: skip
     wish = model.Create(image=image["Id"], entrypoint=["sleep", str(SECONDS)])
     config = image.get("Config") or {}

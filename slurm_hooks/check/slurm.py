@@ -97,7 +97,7 @@ def _cgroup_conf(node: Node) -> Iterable[Finding]:
     if said.get("ConstrainDevices") == "no" and said.get("GresTypes", "(null)") != "(null)":
         yield Finding(
             "constrain-devices", "weak", "slurm", f"ConstrainDevices = no, and the nodes have {said['GresTypes']}",
-            "a job script reaches the devices of others; a container reaches none", _cgroup("ConstrainDevices=yes"),
+            "a job script reaches the devices of others; a container does not", _cgroup("ConstrainDevices=yes"),
         )  # fmt: skip
 
 

@@ -82,6 +82,8 @@ class JobFacts:
     cgroup: str  # the job's, relative to the mount point
     nonce: str  # of the container that is asked for
     pids: int  # what the job's own processes may be together
+    gpus: tuple[Mapping[str, str], ...] | None = ()  # each as its nodes: path → "c 195:0"; None: no job is there yet
+    with_gpu: Mapping[str, str] = field(default_factory=dict)  # nodes that the site gives with them
     # What a create alone needs:
     memory: int = 0  # bytes that it may have; the node's own where Slurm bounds none; 0: not known, no job is there yet
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # of the asking process, as Seen.limits
@@ -125,6 +127,7 @@ class Seen:
     mounts: tuple[Mount, ...]
     staged: Mapping[str, Mount]  # by target: the stage as the host has it
     limits: Mapping[str, tuple[int, int]]  # of each process, by Docker's names: (soft, hard), -1 for none
+    devices: Mapping[str, str]  # the device nodes in its /dev: path → kind and numbers, "c 1:3"
 
 
 class Knob(Protocol):

@@ -130,7 +130,7 @@ class Cluster:
         name = self._script(user, script, node)
         return self.sh(self.lab.controller, f"srun --quiet -w {node} {options} bash {name}", user=user, timeout=timeout)
 
-    def srun_each(self, scripts: dict[str, str], *, user: str = "ann") -> dict[str, Done]:
+    def srun_each(self, scripts: dict[str, str], *, user: str = "ann", options: str = "") -> dict[str, Done]:
         """Run many scripts one after the other in one job; what each printed, by its name."""
         runner = f"""/usr/bin/python3 - <<'EOF'
 import json, subprocess
@@ -138,7 +138,7 @@ for name, script in {scripts!r}.items():
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, errors="replace")
     print("RESULT", json.dumps([name, done.returncode, done.stdout, done.stderr]), flush=True)
 EOF"""
-        done = self.srun(runner, user=user, timeout=300)
+        done = self.srun(runner, user=user, options=options, timeout=300)
         lines = [line.removeprefix("RESULT ") for line in done.out.splitlines() if line.startswith("RESULT ")]
         found = {name: Done(status, out, err) for name, status, out, err in map(json.loads, lines)}
         assert set(found) == set(scripts), done

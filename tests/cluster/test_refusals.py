@@ -80,7 +80,12 @@ def test_a_path_that_the_user_cannot_open_is_refused(cluster: Cluster, node: str
 
 # -- told beforehand -------------------------------------------------------------------------------
 
-TOLD = [command for command in REFUSED.values() if command.startswith("docker run ") and ";" not in command]
+# Not --device: which ones a job will have is not known before Slurm has given it some.
+TOLD = [
+    command
+    for flag, command in REFUSED.items()
+    if command.startswith("docker run ") and ";" not in command and flag != "--device"
+]
 
 
 @pytest.mark.parametrize("verb", ["run", "create", "exec"])

@@ -83,7 +83,12 @@ def check(text: str) -> None:
         assert mount["BindOptions"] == {"Propagation": "rprivate"}
     for options in host["tmpfs"].values():
         assert {"nosuid", "nodev"} <= set(options.split(","))
-    for name in ("capadd", "devices", "devicerequests", "devicecgrouprules", "binds", "volumesfrom", "volumedriver",
+    assert {one["PathOnHost"] for one in host.get("devices") or ()} <= {
+        "/dev/nvidia0",
+        "/dev/nvidia2",
+        "/dev/nvidiactl",
+    }
+    for name in ("capadd", "devicerequests", "devicecgrouprules", "binds", "volumesfrom", "volumedriver",
                  "pidmode", "utsmode", "usernsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
                  "portbindings", "storageopt", "oomscoreadj", "oomkilldisable"):  # fmt: skip
         assert host.get(name) in NOTHING

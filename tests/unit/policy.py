@@ -37,6 +37,8 @@ JOB = JobFacts(
     },
     lsm="apparmor",
     profiles=frozenset({"slurm-hooks-container"}),
+    gpus=({"/dev/nvidia2": "c 195:2"}, {"/dev/nvidia0": "c 195:0"}),
+    with_gpu={"/dev/nvidiactl": "c 195:255"},
 )
 
 

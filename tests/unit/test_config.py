@@ -48,7 +48,17 @@ def test_the_file_that_we_ship_states_the_defaults() -> None:
     import tomllib
 
     assert msgspec.convert(tomllib.loads(text), Settings) == Settings()
-    assert set(tomllib.loads(text)) == {"site", "node", "job", "container", "mounts", "images", "docker", "epilog"}
+    assert set(tomllib.loads(text)) == {
+        "site",
+        "node",
+        "job",
+        "container",
+        "mounts",
+        "devices",
+        "images",
+        "docker",
+        "epilog",
+    }
 
 
 @as_root

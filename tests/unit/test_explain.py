@@ -20,7 +20,10 @@ from tests.unit.test_refusals import COMMANDS, FLAGS
 from tests.unit.test_settings import site
 
 # Of the catalogue: what no command line can say, and two networks, which are refused in the words for one.
-NOT_TYPED = ("(twice)", "(65 times)", "(BindOptions a string)", "--network none --network mine")
+NOT_TYPED = (
+    "(twice)", "(65 times)", "(BindOptions a string)", "(with another key)", "(and a count)", "(of another ",
+    "--network none --network mine",
+)  # fmt: skip
 
 
 def read(line: str, directory: str = "/home/u") -> commandline.Command:
@@ -147,6 +150,13 @@ def test_a_place_is_judged_as_typed_and_its_opening_is_left_to_the_launch() -> N
         "-v /etc: /etc is the node's own, unless it is a link"
     )
     assert of("later", "docker run -v /home/u:/x img")[0].startswith("-v /home/u:/x: opened as you at the launch")
+
+
+def test_which_gpus_a_job_gets_is_left_to_the_launch() -> None:
+    line = "docker run --gpus all --device /dev/nvidia0:/dev/x:rw img"
+    said = explain.explain(read(line), explain.asker(Settings()), Settings())
+    assert [one.what for one in said if one.knob == "devices"] == ["--gpus all", "--device /dev/nvidia0:/dev/x:rw"]
+    assert {one.action for one in said if one.knob == "devices"} == {"later"}
 
 
 def test_the_sites_configuration_counts() -> None:

@@ -41,8 +41,6 @@ DENIED: dict[str, Any] = {
     "HostConfig.CpusetCpus": "0-1",
     "HostConfig.CpusetMems": "0",
     "HostConfig.DeviceCgroupRules": ["a *:* rwm"],
-    "HostConfig.DeviceRequests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]], "Options": {}}],
-    "HostConfig.Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
     "HostConfig.Dns": ["1.1.1.1"],
     "HostConfig.DnsOptions": ["use-vc"],
     "HostConfig.DnsSearch": ["example.org"],
@@ -130,7 +128,17 @@ CAPPED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"HostConfig_Memory": 1 << 26, "HostConfig_MemorySwap": 1 << 26},
         {"HostConfig_Memory": 1 << 26, "HostConfig_MemorySwap": (1 << 26) + 1},
     ),
+    "HostConfig.Devices": (
+        {
+            "HostConfig_Devices": [
+                {"PathOnHost": "/dev/nvidia2", "PathInContainer": "/dev/x", "CgroupPermissions": "rw"}
+            ]
+        },
+        {"HostConfig_Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/x", "CgroupPermissions": "rw"}]},
+    ),
 }
+# A wish that is capped and written anew as another unit: tests/unit/test_devices.py.
+CAPPED_ELSEWHERE = {"HostConfig.DeviceRequests"}
 # A wish that is taken and not passed on.
 DROPPED: dict[str, dict[str, Any]] = {
     "NetworkingConfig": {"NetworkingConfig": {"EndpointsConfig": {"bridge": {}}}},
@@ -218,7 +226,7 @@ def value_of(row: Row) -> Any:
 
 
 def test_every_row_is_exercised_here() -> None:
-    exercised = {*DENIED, *DENIED_PARTS, *FORCED, *CAPPED, *DROPPED, *ALLOWED, *WRITTEN_ANEW}
+    exercised = {*DENIED, *DENIED_PARTS, *FORCED, *CAPPED, *CAPPED_ELSEWHERE, *DROPPED, *ALLOWED, *WRITTEN_ANEW}
     assert {unit for unit in ROWS if not unit.startswith("HostConfig.LogConfig.")} == exercised
 
 
@@ -261,7 +269,7 @@ def test_what_is_forced_is_sent_whatever_was_asked(unit: str) -> None:
         assert held(body, unit) == value_of(row), wish
 
 
-@pytest.mark.parametrize("unit", of("cap"))
+@pytest.mark.parametrize("unit", CAPPED)
 def test_what_is_capped_passes_below_and_is_refused_above(unit: str) -> None:
     within, above = CAPPED[unit]
     wish, ours = within[unit.replace(".", "_")], held(sent(cli(**within)), unit)

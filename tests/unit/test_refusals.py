@@ -31,6 +31,7 @@ from tests.unit.test_policy_rows import DENIED, changed
 RAISED: set[tuple[str, int]] = set()  # (file, line) where the refusals of the catalogue come from
 
 DEVICE = {"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}
+OWN_DEVICE = {"PathOnHost": "/dev/nvidia0", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm"}
 GPU = {"Driver": "", "Count": -1, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
 FLAGS: dict[str, dict[str, Any]] = {
     "--privileged": {"HostConfig_Privileged": True},
@@ -66,7 +67,20 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--security-opt no-new-privileges (twice)": {"HostConfig_SecurityOpt": ["no-new-privileges"] * 2},
     "--security-opt systempaths=unconfined": {"HostConfig_MaskedPaths": [], "HostConfig_ReadonlyPaths": []},
     "--device /dev/fuse": {"HostConfig_Devices": [DEVICE]},
-    "--gpus all": {"HostConfig_DeviceRequests": [GPU]},
+    "--device /dev/nvidia0:/w/x": {"HostConfig_Devices": [OWN_DEVICE | {"PathInContainer": "/w/x"}]},
+    "--device /dev/nvidia0:/dev/x:m": {"HostConfig_Devices": [OWN_DEVICE | {"CgroupPermissions": "m"}]},
+    "--device /dev/nvidia0:/dev/x --device /dev/nvidia2:/dev/x": {
+        "HostConfig_Devices": [OWN_DEVICE, OWN_DEVICE | {"PathOnHost": "/dev/nvidia2"}]
+    },
+    "--device /dev/nvidia0 (with another key)": {"HostConfig_Devices": [OWN_DEVICE | {"Major": "8"}]},
+    "--gpus 3": {"HostConfig_DeviceRequests": [GPU | {"Count": 3}]},
+    "--gpus device=2": {"HostConfig_DeviceRequests": [GPU | {"Count": 0, "DeviceIDs": ["2"]}]},
+    "--gpus device=0 (and a count)": {"HostConfig_DeviceRequests": [GPU | {"Count": 1, "DeviceIDs": ["0"]}]},
+    "--gpus device=nvidia.com/gpu=all (of another driver)": {
+        "HostConfig_DeviceRequests": [GPU | {"Count": 0, "Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}]
+    },
+    "--gpus all (of another capability)": {"HostConfig_DeviceRequests": [GPU | {"Capabilities": [["tpu"]]}]},
+    "--gpus all (with another key)": {"HostConfig_DeviceRequests": [GPU | {"Nodes": ["/dev/sda"]}]},
     "--device-cgroup-rule 'a *:* rwm'": {"HostConfig_DeviceCgroupRules": ["a *:* rwm"]},
     "--pids-limit -1": {"HostConfig_PidsLimit": -1},
     "--restart always": {"HostConfig_RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}},

@@ -45,6 +45,7 @@ GOOD = Seen(
     mounts=(ROOT, SYS, DATA),
     staged={"/data": SOURCE},
     limits={"core": (0, 0), "nofile": (512, 131072), "stack": (8 << 20, -1), "cpu": (-1, -1)},
+    devices={"/dev/null": "c 1:3", "/dev/tty": "c 5:0", "/dev/console": "c 136:7"},
 )
 
 
@@ -115,6 +116,10 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
         {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "ro,nodev", "ext4"))},
         "mounts: /data ",
     ),
+    "a disk": ({"devices": {"/dev/sda": "b 8:0"}}, "devices: /dev/sda is the device b 8:0, not of the job"),
+    "a disk below": ({"devices": {"/dev/a/null": "b 8:0"}}, "devices: /dev/a/null is the device b 8:0"),
+    "a disk as /dev/null": ({"devices": {"/dev/null": "b 1:3"}}, "devices: /dev/null is the device b 1:3, not c 1:3"),
+    "a GPU that was not asked for": ({"devices": {"/dev/nvidia0": "c 195:0"}}, "devices: /dev/nvidia0 "),
     "a stage with devices": (
         {"mounts": (ROOT, SYS, Mount("8:1", "/home/u/data", "/data", "ro,nosuid", "ext4"))},
         "mounts: /data ",
@@ -127,6 +132,19 @@ def test_what_differs_is_told_by_the_knob_that_asked_for_it(changes: dict[str, A
     found = verify(**changes)
     assert len(found) == 1
     assert found[0].startswith(words)
+
+
+def test_the_gpus_that_were_asked_for_are_there_and_are_the_jobs() -> None:
+    given = {"/dev/x": "c 195:0", "/dev/nvidiactl": "c 195:255"}
+    one = {"PathOnHost": "/dev/nvidia0", "PathInContainer": "/dev/x", "CgroupPermissions": "rwm"}
+    asked = dict(decide(cli("cli-run-rich", HostConfig_Devices=[one])).fields)
+
+    def differs(devices: dict[str, str]) -> list[str]:
+        return knobs.verify(replace(GOOD, devices=devices), JOB, asked)
+
+    assert differs(given) == []
+    assert differs({"/dev/x": "c 195:0"}) == ["devices: /dev/nvidiactl is not there"]
+    assert differs(given | {"/dev/x": "c 195:1"}) == ["devices: /dev/x is the device c 195:1, not c 195:0"]
 
 
 def test_every_difference_is_told() -> None:

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPUs of a job are those of its containers. Slurm is told that two character devices of the node are GPUs.
+
+What a job may open the kernel says, by Slurm's own fence around it (ConstrainDevices=yes): containers are compared with
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.wire import DOCKERD
+from tests.cluster.slurm import Cluster
+from tests.labs.base import Done
+
+# Not in the order of their numbers, as GPUs need not be. Whoever may open a node of fuse and of autofs opens them.
+FIRST, SECOND, FPGA = "/dev/lab-gpu7", "/dev/lab-gpu3", "/dev/lab-fpga0"
+NODES = {FIRST: "10 229", SECOND: "10 235", FPGA: "10 234"}
+NUMBERS = {path: f"c {number.replace(' ', ':')}" for path, number in NODES.items()}
+MAKE = "; ".join(f"rm -f {path}; mknod -m 666 {path} c {number}" for path, number in NODES.items())
+GRES = f"Name=gpu File={FIRST}\nName=gpu File={SECOND}\nName=fpga File={FPGA}\n"
+CONFIGURE = """cd /etc/slurm; mkdir -p before; cp nodes.conf cgroup.conf before
+sed -i 's/RealMemory=[0-9]*/& Gres=gpu:2,fpga:1/; 1i GresTypes=gpu,fpga' nodes.conf
+sed -i '/ConstrainDevices/d' cgroup.conf; echo ConstrainDevices=yes >>cgroup.conf; cat >gres.conf"""
+BACK = "cd /etc/slurm; mv before/* .; rmdir before; rm gres.conf"
+
+
+def opens(word: str) -> str:
+    """A script: `word` and the GPUs that it can open."""
+    return f"for d in {FIRST} {SECOND} {FPGA}; do (: <>$d) 2>/dev/null && echo {word} $d; done; true"
+
+
+def said(text: str, word: str) -> list[str]:
+    """What the script said after a word."""
+    return [line.removeprefix(f"{word} ") for line in text.splitlines() if line.startswith(f"{word} ")]
+
+
+@pytest.fixture(scope="module")
+def gpus(cluster: Cluster) -> Iterator[str]:
+    """A node with two GPUs and an FPGA."""
+    hosts = tuple(dict.fromkeys((cluster.lab.controller, *cluster.lab.nodes)))
+    for number in NODES.values():
+        if cluster.sh(cluster.node, f"grep -qw {number.split()[1]} /proc/misc").status:
+            pytest.skip(f"the kernel of this lab has no device {number}")
+
+    def reconfigured() -> None:
+        cluster.must(cluster.lab.controller, "scontrol reconfigure")
+        cluster.wait_idle(cluster.node)
+
+    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.wait_idle(cluster.node)
+    for host in cluster.lab.nodes:
+        cluster.must(host, MAKE)
+    for host in hosts:
+        cluster.must(host, CONFIGURE, stdin=GRES)
+    try:
+        reconfigured()
+        yield cluster.node
+    finally:
+        for host in hosts:
+            cluster.must(host, BACK)
+        reconfigured()
+        for host in cluster.lab.nodes:
+            cluster.must(host, f"rm -f {' '.join(NODES)}")
+
+
+# A job that starts when its neighbour has its GPU as well, and says by which way it gets at which GPU.
+NEIGHBOUR = f"""touch here-{{me}}; until [ -e here-{{other}} ]; do sleep 0.1; done
+{opens("job")}
+docker run --rm img sh -c '{opens("nothing")}'
+docker run --rm --gpus all img sh -c '{opens("all")}'
+for d in {FIRST} {SECOND} {FPGA}; do docker run --rm --device $d img sh -c '{opens("device")}'; done
+docker run -d --gpus 1 --name kept{{me}} img sleep 600 >/dev/null
+docker exec kept{{me}} sh -c '{opens("exec")}'
+docker restart -t 0 kept{{me}} >/dev/null; docker exec kept{{me}} sh -c '{opens("restarted")}'
+touch done-{{me}}"""
+
+
+def test_each_of_two_jobs_has_its_own_gpu_in_every_way(cluster: Cluster, gpus: str, node: str) -> None:
+    jobs = [
+        cluster.sbatch(NEIGHBOUR.format(me=me, other=other), options="--gres=gpu:1 --mem=300")
+        for me, other in (("a", "b"), ("b", "a"))
+    ]
+    cluster.wait(node, "[ -e /home/ann/done-a ] && [ -e /home/ann/done-b ]", "the end of both jobs", within=240)
+    verdicts = [job.wait()["verdict"] for job in jobs]
+    texts = [job.output for job in jobs]
+    cluster.must(node, "rm -f here-* done-*", user="ann")
+    assert verdicts == ["clean", "clean"]
+    assert sorted(said(texts[0], "job") + said(texts[1], "job")) == sorted((FIRST, SECOND)), texts
+    for text, job in zip(texts, jobs, strict=True):
+        (own,) = said(text, "job")
+        assert {word: said(text, word) for word in ("all", "device", "exec", "restarted", "nothing")} == {
+            "all": [own], "device": [own], "exec": [own], "restarted": [own], "nothing": [],
+        }, text  # fmt: skip
+        for other in {FIRST, SECOND, FPGA} - {own}:
+            assert f"--device {other}: this job was given {own}. Ask Slurm for it" in text
+        assert job.events("prolog")[0]["gpus"] == [own]
+
+
+DOCKER_PY = f"""/usr/bin/python3 - <<'E'
+import docker
+ask = [docker.types.DeviceRequest(count=1, capabilities=[["gpu"]])]
+script = '''{opens("py")}'''
+print(docker.from_env().containers.run("img", ["sh", "-c", script], device_requests=ask, remove=True).decode())
+E"""
+BOTH = {
+    "the first": f"docker run --rm --gpus 1 img sh -c '{opens('it')}'",
+    "by id": f"""docker run --rm --gpus '"device=1"' img sh -c '{opens("it")}'""",
+    "all": f"docker run --rm --gpus all img sh -c '{opens('it')}'",
+    "docker-py": DOCKER_PY,
+    "another place": f"docker run --rm --device {SECOND}:/dev/x/y:r img sh -c "
+    "'(: </dev/x/y) && echo it reads; (: >/dev/x/y) 2>/dev/null || echo it writes not'",
+    "the usual ones": "docker run --rm --gpus all img find /dev -xdev '(' -type c -o -type b ')'",
+    "with a terminal": f"script -qec 'docker run --rm -t --gpus 1 img ls {FIRST}' /dev/null | tr -d '\\r'",
+    "too many": "docker run --rm --gpus 3 img true",
+    "no such id": """docker run --rm --gpus '"device=2"' img true""",
+    "an FPGA": f"docker run --rm --device {FPGA} img true",
+    "over /dev/null": f"docker run --rm --device {FIRST}:/dev/null img true",
+    "in a mount": f"docker run --rm -v $PWD:/w --device {FIRST}:/w/x img true",
+    "mknod": f"docker run --rm --gpus all img mknod /tmp/x c {NODES[FIRST]}",
+}
+
+
+@pytest.fixture(scope="module")
+def both(cluster: Cluster, gpus: str) -> dict[str, Done]:
+    """All of them, from one job that has both GPUs and the FPGA."""
+    return cluster.srun_each(BOTH, options="--gres=gpu:2,fpga:1 --mem=400")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("the first", [FIRST]), ("by id", [SECOND]), ("all", [FIRST, SECOND])],
+)
+def test_gpus_are_counted_within_the_jobs_own(both: dict[str, Done], name: str, found: list[str]) -> None:
+    assert said(both[name].out, "it") == found, both[name]
+
+
+def test_a_terminal_is_no_device_too_many(both: dict[str, Done]) -> None:
+    assert both["with a terminal"].out == f"{FIRST}\n", both["with a terminal"]
+
+
+def test_device_requests_of_docker_py_are_gpus(both: dict[str, Done]) -> None:
+    assert said(both["docker-py"].out, "py") == [FIRST], both["docker-py"]
+
+
+def test_a_device_may_have_another_name_and_be_read_alone(both: dict[str, Done]) -> None:
+    assert said(both["another place"].out, "it") == ["reads", "writes not"], both["another place"]
+
+
+def test_there_is_no_other_node(both: dict[str, Done]) -> None:
+    usual = {f"/dev/{name}" for name in ("full", "null", "random", "tty", "urandom", "zero")}
+    assert set(both["the usual ones"].out.split()) == usual | {FIRST, SECOND}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("too many", f"--gpus 3: this job was given {FIRST}, {SECOND}. Ask Slurm for it: --gres=gpu:N."),
+        ("no such id", "--gpus device=2: the ids of this job's GPUs are 0 to 1. Write --gpus all."),
+        ("an FPGA", f"--device {FPGA}: this job was given {FIRST}, {SECOND}. Ask Slurm for it"),
+        ("over /dev/null", f"--device {FIRST}:/dev/null: its place is a free name below /dev."),
+        ("in a mount", f"--device {FIRST}:/w/x: its place is a free name below /dev."),
+        ("mknod", "mknod: /tmp/x: Operation not permitted"),
+    ],
+)
+def test_more_is_refused_in_words(both: dict[str, Done], name: str, words: str) -> None:
+    assert words in both[name].err, both[name]
+
+
+def test_a_job_without_gpus_gets_none(cluster: Cluster, gpus: str, node: str) -> None:
+    done = cluster.srun(f"docker run --rm --gpus all img true; docker run --rm --device {FIRST} img true")
+    for flag in ("--gpus all", f"--device {FIRST}"):
+        assert f"{flag}: this job was given no GPU, and no other device is offered. Ask Slurm" in done.err, done
+
+
+def test_the_sites_own_nodes_come_with_a_gpu_and_not_without(cluster: Cluster, gpus: str, node: str) -> None:
+    look = f"img sh -c 'test -c {FPGA} && echo there || echo away'"
+    with cluster.site(node, f"[devices]\nwith_gpu = ['{FPGA}', '/dev/lab-none']"):
+        done = cluster.srun(f"docker run --rm --gpus 1 {look}; docker run --rm {look}", options="--gres=gpu:1")
+    assert done.out.splitlines()[-2:] == ["there", "away"], done
+
+
+def test_a_name_that_means_another_device_meanwhile_gives_none(cluster: Cluster, gpus: str, node: str) -> None:
+    job = cluster.sbatch(
+        "rm -f go; echo ready; until [ -e go ]; do sleep 0.1; done; docker run --rm --gpus all img sleep 600",
+        options="--gres=gpu:2",
+    )
+    job.wait_for_output("ready")
+    cluster.must(node, f"rm {FIRST}; mknod -m 666 {FIRST} c {NODES[FPGA]}; touch /home/ann/go")
+    try:
+        job.wait()
+    finally:
+        cluster.must(node, f"{MAKE}; rm /home/ann/go")
+    assert f"devices: {FIRST} is the device {NUMBERS[FPGA]}, not {NUMBERS[FIRST]}" in job.output
+    assert len(job.events("differs")) == 1
+
+
+# An image that brings the nodes itself, as docker import and a registry's layers may.
+OWN_NODES = f"""set -e; d=$(mktemp -d /tmp/nodes.XXXXXX); chmod 755 $d; cd $d; mkdir -p bin own dev
+cp "$(readlink -f "$(command -v busybox)")" bin/busybox; ln -s busybox bin/sh; ln -s busybox bin/ls
+{"; ".join(f"mknod -m 666 own/{at} c {number}" for at, number in enumerate(NODES.values()))}
+tar -c . | docker -H unix://{DOCKERD} import -c 'ENV PATH=/bin' - nodes; rm -r $d"""
+TRY = "for d in /own/*; do (: <>$d) && echo opened $d; done; ls -l /own"
+
+
+def test_an_images_own_nodes_open_no_device(cluster: Cluster, gpus: str, node: str) -> None:
+    cluster.must(node, OWN_NODES)
+    try:
+        done = cluster.srun(
+            f"docker run --rm nodes sh -c '{TRY}'; docker run --rm --gpus all nodes sh -c '{TRY}'",
+            options="--gres=gpu:1",
+        )
+        daemon = cluster.docker(node, f"run --rm --network none --device-cgroup-rule 'c 10:229 rw' nodes sh -c '{TRY}'")
+    finally:
+        cluster.docker(node, "rmi nodes")
+    assert done.out.count("crw-rw-rw-") == 6, done
+    # What it brings of the job's own GPU is the job's own GPU.
+    assert said(done.out, "opened") == ["/own/0"], done
+    assert done.err.count("Operation not permitted") == 5, done
+    assert said(daemon.out, "opened") == ["/own/0"], daemon
+
+
+def test_where_slurmd_does_not_say_which_they_are_none_is_given(cluster: Cluster, gpus: str, node: str) -> None:
+    cluster.must(node, "cd /etc/slurm; cp gres.conf gres.kept; : >gres.conf")
+    try:
+        job = cluster.run("docker run --rm --gpus all img true; docker run --rm img echo well", options="--gres=gpu:1")
+    finally:
+        cluster.must(node, "cd /etc/slurm; mv gres.kept gres.conf")
+    assert "slurmd -G has no GPU '0'" in job.events("gpus-unknown")[0]["why"]
+    assert "--gpus all: this job was given no GPU" in job.output
+    assert "well" in job.output
