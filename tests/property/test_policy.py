@@ -61,6 +61,7 @@ def check(text: str) -> None:
         "apparmor=slurm-hooks-container", "no-new-privileges=true", f"seccomp={seccomp.PROFILE}",
     ]  # fmt: skip
     assert host["networkmode"] == "none"
+    assert host["usernsmode"] == "host"
     assert host["cgroupparent"] == JOB.cgroup
     assert host["cgroupnsmode"] == "private"
     assert host["ipcmode"] == "private"
@@ -84,7 +85,7 @@ def check(text: str) -> None:
     for options in host["tmpfs"].values():
         assert {"nosuid", "nodev"} <= set(options.split(","))
     for name in ("capadd", "devices", "devicerequests", "devicecgrouprules", "binds", "volumesfrom", "volumedriver",
-                 "pidmode", "utsmode", "usernsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
+                 "pidmode", "utsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
                  "portbindings", "storageopt", "oomscoreadj", "oomkilldisable"):  # fmt: skip
         assert host.get(name) in NOTHING
     for name in ("volumes", "networkingconfig", "macaddress", "onbuild"):

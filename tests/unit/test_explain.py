@@ -97,7 +97,8 @@ def test_a_command_that_is_served_is_told_to_pass(line: str) -> None:
 
 def test_every_refusal_is_told_at_once_and_by_whom() -> None:
     assert of("refused", "docker run --user 0 --cap-add SYS_ADMIN -p 80:80 img") == [
-        "--user 0: a job's container runs as the job's own user, 1001:1002. Leave --user out. (identity)",
+        "--user 0: a job's container runs as the job's own user, 1001:1002. Leave --user out; root inside is for the "
+        "site to allow (container.root). (identity)",
         "--cap-add SYS_ADMIN: a job's container has no capabilities. Leave it out. (capabilities)",
         "-p 80:80: a job's container has no network but its own loopback. Leave it out. (network)",
     ]
