@@ -19,7 +19,7 @@ from slurm_hooks.settings import Settings
 ROOT = "0:0"
 ROOTS = ("0", "root", ROOT, "root:root", "0:root", "root:0")  # as it may be typed
 ROWS = (
-    Row("User", "force", "a job's container runs as the job's own user", "<uid>:<gid>"),
+    Row("User", "force", "a job's container runs as the job's own user; root inside: {container.root}", "<uid>:<gid>"),
     Row("HostConfig.GroupAdd", "force", "the groups of the asking process, all of them", "<groups>"),
 )
 OWNS = owned(ROWS)

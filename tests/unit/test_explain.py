@@ -106,7 +106,7 @@ def test_every_refusal_is_told_at_once_and_by_whom() -> None:
 
 def test_what_is_forced_without_being_asked_is_told() -> None:
     forced = of("forced", "docker run img")
-    assert "--user 1001:1002: a job's container runs as the job's own user (identity)" in forced
+    assert "--user 1001:1002: a job's container runs as the job's own user; root inside: refuse (identity)" in forced
     assert "--cap-drop ALL: a job's container has no capabilities (capabilities)" in forced
     assert "--pids-limit 1024: or the job's own figure where that is less (pids)" in forced
 
