@@ -18,8 +18,8 @@ from slurm_hooks.broker import model, routes
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.commandline import Command, Use
 from slurm_hooks.errors import HooksError, Refused, with_help
-from slurm_hooks.knobs import execs, mounts
-from slurm_hooks.knobs.contract import JobFacts, Row, unit_of
+from slurm_hooks.knobs import execs, identity, mounts, userns
+from slurm_hooks.knobs.contract import JobFacts, Remap, Row, unit_of
 from slurm_hooks.knobs.flags import flag
 from slurm_hooks.policy import filled
 from slurm_hooks.settings import Settings
@@ -55,6 +55,8 @@ SHOWN = {
     "HostConfig.SecurityOpt:seccomp": "--security-opt seccomp",
     "Healthcheck": "--no-healthcheck",
 }
+ROOT_INSIDE = "root inside, which is nobody on the node; only where its dockerd has userns-remap"
+ASSUMED = Remap(100_000, 100_000)  # whom dockerd remaps root to, which is not asked here
 # What cannot be judged without another flag.
 WITH = {"HostConfig.MemorySwap": "HostConfig.Memory", "Volumes": "HostConfig.Binds"}
 
@@ -72,7 +74,10 @@ class Line:
 def explain(command: Command, job: JobFacts, site: Settings) -> list[Line]:
     """All that is to be said of a command. Pure."""
     if command.verb == "exec":
-        return [*_of_flags(command, job, site), Line("forced", f"--user {job.uid}:{job.gid}", "the job's own", "execs")]
+        words = (
+            "the job's own; 0:0 in a container that is root's" if site.container.root == "remap" else "the job's own"
+        )
+        return [*_of_flags(command, job, site), Line("forced", f"--user {job.uid}:{job.gid}", words, "execs")]
     if command.verb in ("run", "create"):
         return [*_of_flags(command, job, site), *_together(command, job, site)]
     return [_of_request(command)]
@@ -114,6 +119,8 @@ def _of_use(command: Command, use: Use, job: JobFacts, site: Settings) -> Line:
     if knobs.OWNERS.get(use.unit) == "devices":
         return Line("later", use.typed, "of the GPUs that Slurm gives the job, none else", "devices")
     unit = _unit(use)
+    if unit == "User" and _is_root(_create(command, [use]).user, site):
+        return Line("later", use.typed, ROOT_INSIDE, "identity")
     if unit not in ROWS or (row := ROWS[unit]).action in ("allow", "cap"):
         return Line("passes", use.typed, "", knobs.OWNERS.get(unit, ""))
     if row.action == "drop":
@@ -137,6 +144,8 @@ def _together(command: Command, job: JobFacts, site: Settings) -> Iterator[Line]
         yield Line("refused", refusal.what, _rule(refusal))
         return
     asked = {_unit(use) for use in command.uses}
+    if _is_root(_create(command, sound).user, site):
+        asked |= {"HostConfig.GroupAdd", userns.MODE}  # root inside has no groups of the user's, and is remapped
     for name in knobs.KNOBS:
         for row in knobs.rows(name):
             switched = not row.switch or site.container.readonly_root
@@ -185,12 +194,18 @@ def _refusal(command: Command, uses: Sequence[Use], job: JobFacts, site: Setting
     try:
         if command.verb == "exec":
             data = json.dumps(command.body(uses) | {"Cmd": list(command.arguments)}).encode()
-            execs.create(model.decode(data, model.ExecCreate), job.uid, job.gid)
+            wanted: model.ExecCreate = model.decode(data, model.ExecCreate)
+            root = _is_root(wanted.user, site)  # then its container may be root's
+            execs.create(wanted, identity.ROOT if root else f"{job.uid}:{job.gid}")
         else:
             _decided(command, uses, job, site)
     except HooksError as error:
         return error
     return None
+
+
+def _is_root(user: str | None, site: Settings) -> bool:
+    return user in identity.ROOTS and site.container.root == "remap"
 
 
 def _rule(error: HooksError) -> str:
@@ -225,7 +240,9 @@ def main(words: Sequence[str], partition: str, *, as_json: bool) -> int:
 def asker(site: Settings) -> JobFacts:
     """The asking user in a job that is not there yet."""
     groups = tuple(os.getgroups())
-    return JobFacts("", 0, os.getuid(), os.getgid(), groups, "the job's own", "", site.job.pids, gpus=None)
+    return JobFacts(
+        "", 0, os.getuid(), os.getgid(), groups, "the job's own", "", site.job.pids, gpus=None, remapped=ASSUMED
+    )
 
 
 TITLES = {

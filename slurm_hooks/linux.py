@@ -25,8 +25,10 @@ AT_EMPTY_PATH = 0x1000
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
 IN_NAMES = 0x40 | 0x80 | 0x100 | 0x200  # IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE
 MNT_DETACH = 0x2
+MOUNT_ATTR_IDMAP = 0x00100000
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_NOSUID = 0x2
@@ -78,35 +80,36 @@ def open_tree(fd: int, flags: int) -> int:
     return _syscall("open_tree", SYS_OPEN_TREE, fd, b"", flags | os.O_CLOEXEC)
 
 
-def mount_setattr(fd: int, flags: int, attributes: int) -> None:
-    """Set MOUNT_ATTR_* on the mount that `fd` is. Linux 5.12. Raises OSError."""
+def mount_setattr(fd: int, flags: int, attributes: int, user_namespace: int = 0) -> None:
+    """Set MOUNT_ATTR_* on the mount that `fd` is; of MOUNT_ATTR_IDMAP by a namespace. Linux 5.12. Raises OSError."""
     import ctypes
 
-    attr = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    attr = (ctypes.c_uint64 * 4)(attributes, 0, 0, user_namespace)
     _syscall("mount_setattr", SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attr), ctypes.c_size_t(32))
 
 
 def move_mount(fd: int, target_fd: int) -> None:
     """Put the detached mount `fd` on the file or directory held by `target_fd`. Raises OSError."""
     move_mount_t_empty_path = 0x40
-    _syscall(
-        "move_mount",
-        SYS_MOVE_MOUNT,
-        fd,
-        b"",
-        target_fd,
-        b"",
-        MOVE_MOUNT_F_EMPTY_PATH | move_mount_t_empty_path,
-    )
+    _syscall("move_mount", SYS_MOVE_MOUNT, fd, b"", target_fd, b"", MOVE_MOUNT_F_EMPTY_PATH | move_mount_t_empty_path)
+
+
+def _checked(what: str, result: int) -> None:
+    import ctypes
+
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
 def setns(fd: int, kind: int) -> None:
     """Enter a namespace (os.setns is there from Python 3.12 on). Single-threaded callers only."""
-    import ctypes
+    _checked("setns", _libc().setns(fd, kind))
 
-    if _libc().setns(fd, kind) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"setns: {os.strerror(code)}")
+
+def unshare(kind: int) -> None:
+    """Enter a new namespace (os.unshare is there from Python 3.12 on). Single-threaded callers only."""
+    _checked("unshare", _libc().unshare(kind))
 
 
 class as_owner:
@@ -142,11 +145,7 @@ def watch(path: str) -> int:
 
 def umount2(path: str, flags: int) -> None:
     """Unmount. Raises OSError."""
-    import ctypes
-
-    if _libc().umount2(os.fsencode(path), flags) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"umount {path}: {os.strerror(code)}")
+    _checked(f"umount {path}", _libc().umount2(os.fsencode(path), flags))
 
 
 # -- processes -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ Prefix = Annotated[str, Meta(pattern=r"^/[^\0]*$")]
 Place = Annotated[str, Meta(pattern=r"^(/|(/(?!\.{1,2}(/|$))[^/\0]+)+)$")]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Value = Annotated[str, Meta(pattern=r"^[^\0]*$", max_length=4096)]
+Root = Literal["refuse", "remap"]
 Sentence = Annotated[str, Meta(pattern=r"^[^\0-\x1f\x7f]*$", max_length=200)]
 
 
@@ -53,6 +54,7 @@ class ContainerLimits(Struct, frozen=True, forbid_unknown_fields=True):
     log_megabytes: Megabytes = 16
     grace_seconds: Grace = 0  # between SIGTERM and SIGKILL when the job has ended; 0: SIGKILL at once
     environment: dict[Variable, Value] = field(default_factory=dict)
+    root: Root = "refuse"  # what becomes of --user 0; remap: it is nobody outside, on a dockerd with userns-remap
 
     def __post_init__(self) -> None:
         if self.most_pids < self.pids:
@@ -90,6 +92,7 @@ class PartitionContainer(Struct, frozen=True, forbid_unknown_fields=True):
     readonly_root: bool | None = None
     log_megabytes: Megabytes | None = None
     environment: dict[Variable, Value] = field(default_factory=dict)  # on top of the site's
+    root: Root | None = None
 
 
 class PartitionMounts(Struct, frozen=True, forbid_unknown_fields=True):

@@ -96,15 +96,66 @@ def kind_of(fd: int) -> str:
     return KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode), "thing of an unknown kind")
 
 
-def detached(fd: int, *, readonly: bool, noexec: bool) -> int:
-    """A detached copy of what `fd` is, with all mounts below it, nosuid and nodev. Raises OSError."""
+class Unowned(OSError):
+    """A file system that cannot be idmapped: root inside would be a stranger to its files."""
+
+
+MOST_GROUPS = 128  # in a map, which is a page at most (user_namespaces(7))
+
+
+def identities(uid: int, gid: int, groups: Sequence[int], remapped: Sequence[int]) -> int:
+    """A user namespace by which files of the user are the remapped root's in a mount; a descriptor. Raises OSError.
+
+    The user's other groups stay themselves, which root inside is not in: the kernel lets nobody write to what has an id
+    that the map lacks (inode_permission), and a project's directory of the user's is of such a group. All others are
+    nobody's there (65534). A child makes the namespace and ends, the descriptor holds it; its maps are ours to write
+    (user_namespaces(7), CAP_SETUID and CAP_SETGID).
+    """
+    others = [group for group in dict.fromkeys(groups) if group not in (0, gid, remapped[1])][:MOST_GROUPS]
+    pairs = [(gid, remapped[1]), *((group, group) for group in others)]
+    gid_map = "".join(f"{inside} {outside} 1\n" for inside, outside in pairs)
+    ready, over = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(over[1])
+            linux.unshare(linux.CLONE_NEWUSER)
+            os.write(ready[1], b"x")
+            os.read(over[0], 1)  # until the parent has its descriptor, or is gone
+        finally:
+            os._exit(0)
+    try:
+        os.close(ready[1])
+        if not os.read(ready[0], 1):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        linux.write(f"/proc/{child}/uid_map", f"{uid} {remapped[0]} 1")
+        linux.write(f"/proc/{child}/gid_map", gid_map)
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        for fd in (ready[0], *over):
+            os.close(fd)
+        os.waitpid(child, 0)
+
+
+def detached(fd: int, *, readonly: bool, noexec: bool, user_namespace: int = 0) -> int:
+    """A detached copy of what `fd` is, with all mounts below it, nosuid and nodev. Raises OSError, Unowned.
+
+    Args:
+        user_namespace: of `identities`; 0: ids are as they are.
+    """
     tree = linux.open_tree(fd, linux.OPEN_TREE_CLONE | linux.AT_EMPTY_PATH | linux.AT_RECURSIVE)
     attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
     if readonly:
         attributes |= linux.MOUNT_ATTR_RDONLY
     if noexec:
         attributes |= linux.MOUNT_ATTR_NOEXEC
-    linux.mount_setattr(tree, linux.AT_EMPTY_PATH | linux.AT_RECURSIVE, attributes)
+    everywhere = linux.AT_EMPTY_PATH | linux.AT_RECURSIVE
+    linux.mount_setattr(tree, everywhere, attributes)
+    if user_namespace:
+        try:
+            linux.mount_setattr(tree, everywhere, linux.MOUNT_ATTR_IDMAP, user_namespace)
+        except OSError as error:  # EINVAL: a file system of it cannot; EPERM: another's user namespace has mounted it
+            raise Unowned(error.errno, os.strerror(error.errno or 0)) from None
     return tree
 
 

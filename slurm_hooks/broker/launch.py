@@ -24,6 +24,7 @@ from slurm_hooks.broker import (
     notes,
     passwd,
     readback,
+    remap,
     rootfs,
     sockets,
     staging,
@@ -31,9 +32,9 @@ from slurm_hooks.broker import (
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
-from slurm_hooks.knobs import resources, ulimits
+from slurm_hooks.knobs import identity, resources, ulimits, userns
 from slurm_hooks.knobs import rootfs as rootfs_knob
-from slurm_hooks.knobs.contract import JobFacts
+from slurm_hooks.knobs.contract import JobFacts, Remap
 from slurm_hooks.settings import Settings
 
 # What runc says when it cannot start threads within pids.max, and when it dies of anything else.
@@ -53,19 +54,26 @@ def held(job: jobs.Job) -> Iterator[None]:
         yield
 
 
-def who(asker: Asker, nonce: str) -> JobFacts:
+def who(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
     """The asker as the knobs want it for a read-back, of the container of a nonce."""
     job = asker.job
     return JobFacts(
-        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, tuple(job.gpus), job.with_gpu
-    )
+        job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, tuple(job.gpus), job.with_gpu,
+        remapped=remapped,
+    )  # fmt: skip
 
 
-def facts_of(asker: Asker, nonce: str) -> JobFacts:
+def remap_in(note: notes.Note) -> Remap | None:
+    """Whom root of that container is outside; None: it runs as the job's user."""
+    ids = note.asked.get("remapped")
+    return Remap(*ids) if ids else None
+
+
+def facts_of(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
     """The same for a create, with what the container's own bounds and labels are made of. Raises OSError."""
     lsm = readback.lsm()
     return replace(
-        who(asker, nonce),
+        who(asker, nonce, remapped),
         memory=cgroups.of(asker.job.version).memory_limit(asker.job.cgroup) or NODE_MEMORY,
         limits=ulimits.parsed(asker.limits),
         lsm=lsm,
@@ -80,8 +88,9 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
     with held(job):
         await _make_room(up, site, job, wish)
         nonce = notes.new_nonce()
-        facts = facts_of(asker, nonce)
         wanted = model.decode(body, model.Create)
+        remapped = await remap.of(up) if wanted.user in identity.ROOTS and site.container.root == "remap" else None
+        facts = facts_of(asker, nonce, remapped)
         found = await images.look(up, wanted.image or "")
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")
@@ -98,7 +107,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             own = await _own_files(asker, facts, image, decision)
             shown = typed | dict.fromkeys(own.values(), answers.HIDDEN)
-            note = notes.amend(job, note, sources=shown, asked=_for_read_back(decision.fields, staged))
+            note = notes.amend(job, note, sources=shown, asked=_for_read_back(decision.fields, staged, remapped))
             name = answers.prefix(job.id, job.restart) + note.name
             new_body = decision.body(staged, image.volumes, own) | {"Image": image.id}
         except BaseException:
@@ -115,6 +124,8 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         try:
             with refused_by("mounts"):
                 root = await rootfs.refuse_links(up, said["Id"])
+            if remapped and not userns.holds(remapped, root):
+                raise NodeFault("--user 0", "dockerd was started anew without userns-remap", "Try again.")
         except BaseException:
             await up.value("DELETE", f"/containers/{said['Id']}", {"v": "1", "force": "1"})
             await _undo(job, note)
@@ -131,7 +142,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
 
 async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
     """The image's passwd and group with the user in them: target → file. Raises OSError, HooksError."""
-    if not image.layers:
+    if not image.layers or facts.remapped:  # of root each image knows
         return {}
     binds = [stage.target for stage in decision.stages]
     tmpfs = list(decision.fields[rootfs_knob.TMPFS])
@@ -154,9 +165,17 @@ def _bounded(site: Settings, job: jobs.Job) -> None:
         )
 
 
-def _for_read_back(fields: dict[str, Any], staged: dict[str, str]) -> dict[str, Any]:
-    keep = ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits", "Devices")
-    return {"staged": staged, **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep}}
+def _for_read_back(fields: dict[str, Any], staged: dict[str, str], remapped: Remap | None) -> dict[str, Any]:
+    keep = (
+        "User", "UsernsMode", "CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits",
+        "Devices",
+    )  # fmt: skip
+    ids = [remapped.uid, remapped.gid] if remapped else []
+    return {
+        "staged": staged,
+        "remapped": ids,
+        **{unit: v for unit, v in fields.items() if unit.removeprefix("HostConfig.") in keep},
+    }
 
 
 async def _undo(job: jobs.Job, note: notes.Note) -> None:
@@ -233,7 +252,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> tuple[list[
             "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], read_back="ended before it"
         )
         return wrong, 0
-    if wrong := knobs.verify(seen, who(asker, note.nonce), asked):
+    if wrong := knobs.verify(seen, who(asker, note.nonce, remap_in(note)), asked):
         return wrong, 0
     missing = set(staged) - set(seen.staged)
     if missing:

@@ -16,7 +16,7 @@ from slurm_hooks.knobs import ulimits
 from slurm_hooks.knobs.contract import Seen
 
 SELINUX_STORES = "/var/lib/selinux"
-NAMESPACES = ("pid", "net", "ipc", "mnt", "uts")
+NAMESPACES = ("pid", "net", "ipc", "mnt", "uts", "user")
 
 
 def lsm() -> str:
@@ -100,6 +100,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             staged={target: on_host[path] for target, path in staged.items() if path in on_host},
             limits=ulimits.parsed(linux.read(f"/proc/{pid}/limits")),
             devices=devnodes.of_process(pid),
+            id_maps=(linux.read(f"/proc/{pid}/uid_map"), linux.read(f"/proc/{pid}/gid_map")),
         )
         # Read by number, so only now it is known that all of it was this process's. A task of cgroup v1 that is
         # exiting is shown at "/" well before its pidfd tells.
@@ -139,6 +140,7 @@ def configured(inspected: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return [
         f"{unit} was {host.get(name)!r}, not {value!r}"
         for unit, value in asked.items()
-        if (name := unit.removeprefix("HostConfig.")) in ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop")
+        if (name := unit.removeprefix("HostConfig."))
+        in ("CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "UsernsMode")
         and host.get(name) != value
     ]

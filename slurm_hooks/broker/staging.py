@@ -4,11 +4,11 @@
 A process of its own with a deadline, since a path may lead into a file system that hangs, and with one thread,
 since it enters mount namespaces. Protocol, a JSON line each:
 
-    broker → helper   {"pid", "uid", "gid", "groups", "top", "stages": [{"source", "readonly", "noexec"}]}
-                    or  {"remove": path}
+    broker → helper   {"pid", "uid", "gid", "groups", "remapped": [uid, gid] or none, "top",
+                       "stages": [{"source", "readonly", "noexec"}]}    or  {"remove": path}
     helper → broker   {"opened": [{"path", "kind", "owner"}]}  or  {"error": [index, words]}
     broker → helper   {"go": true}                    or end of input
-    helper → broker   {"staged": [path]}              or  {"error": [index, words]}
+    helper → broker   {"staged": [path]}              or  {"error": [index, words]} or {"unowned": [index, kind]}
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Any
 
-from slurm_hooks import stages
+from slurm_hooks import linux, stages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ async def stage(asker_pid: int, job: JobFacts, wishes: tuple[Stage, ...]) -> dic
                 uid=job.uid,
                 gid=job.gid,
                 groups=list(job.groups),
+                remapped=[job.remapped.uid, job.remapped.gid] if job.remapped else [],
                 top=stages.directory(job.key, job.nonce),
                 stages=[{name: getattr(wish, name) for name in ("source", "readonly", "noexec")} for wish in wishes],
             )
@@ -95,6 +96,12 @@ async def _told(helper: asyncio.subprocess.Process, **message: Any) -> dict[str,
 def _raise_error(answer: dict[str, Any], wishes: tuple[Stage, ...]) -> None:
     from slurm_hooks.errors import Refused
 
+    if "unowned" in answer:
+        index, kind = answer["unowned"]
+        raise Refused(
+            f"-v {wishes[index].source}", f"it is on {kind}, whose files root inside could not own",
+            "Mount another directory, or run as yourself: without --user.",
+        )  # fmt: skip
     if "error" in answer:
         index, words = answer["error"]
         raise Refused(f"-v {wishes[index].source}", words, "Only what you can reach yourself can be mounted.")
@@ -120,11 +127,15 @@ def main() -> None:
         _in_host_view(wish["remove"])
         _say(removed=True)
         return
-    index = 0
+    index, kind = 0, ""
     try:
         # The pid is the asker's, whose pidfd the broker probes before and after: if it died meanwhile, and its
         # number was given to another process, the broker refuses what we opened.
         views = stages.Views(wish["pid"])
+        kinds, users = {}, 0
+        if wish["remapped"]:
+            kinds = {mount.device: mount.kind for mount in linux.mounts_of(wish["pid"])}
+            users = stages.identities(wish["uid"], wish["gid"], wish["groups"], wish["remapped"])
         views.enter_asker()
         found: list[dict[str, Any]] = []
         trees: list[int] = []
@@ -137,12 +148,18 @@ def main() -> None:
             return
         # open_tree(2) wants the mount to be of the namespace that we are in, so it comes before the way back.
         for index, one in enumerate(wish["stages"]):
-            trees[index] = stages.detached(trees[index], readonly=one["readonly"], noexec=one["noexec"])
+            opened = os.fstat(trees[index]).st_dev
+            kind = kinds.get(f"{os.major(opened)}:{os.minor(opened)}", "a file system")
+            trees[index] = stages.detached(
+                trees[index], readonly=one["readonly"], noexec=one["noexec"], user_namespace=users
+            )
         views.enter_host()
         places = [f"{wish['top']}/{number}" for number in range(len(trees))]
         for index, place in enumerate(places):
             stages.put(trees[index], place, found[index]["kind"])
         _say(staged=places)
+    except stages.Unowned:
+        _say(unowned=[index, kind])
     except OSError as error:
         _say(error=[index, stages.why_not(error, wish["stages"][index]["source"])])
 

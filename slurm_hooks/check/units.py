@@ -17,6 +17,7 @@ SWEEP, TIMER = "slurm-hooks-sweep.service", "slurm-hooks-sweep.timer"
 CAPABILITIES = (
     "cap_sys_admin", "cap_sys_chroot", "cap_sys_ptrace", "cap_setuid", "cap_setgid", "cap_kill", "cap_dac_read_search",
 )  # fmt: skip
+NAMESPACES = {"mnt", "user"}  # of users: for the mounts of root that is nobody outside
 # What stops the broker's work: docs/operators.md, "The broker's unit, and its upgrade".
 NEEDED = {
     "RestrictSUIDSGID": ("no", "openat2(2) then answers ENOSYS, and every -v is refused"),
@@ -78,14 +79,14 @@ def _broker(unit: Mapping[str, str]) -> Iterable[Finding]:
     has = set(unit.get("CapabilityBoundingSet", " ".join(CAPABILITIES)).lower().split())
     stopped = [(f"{name}={unit[name]}", why) for name, (want, why) in NEEDED.items() if unit.get(name, want) != want]
     stopped += [(f"no {name.upper()}", "the unit says what each is for") for name in CAPABILITIES if name not in has]
-    if (kinds := unit.get("RestrictNamespaces", "mnt")) != "no" and "mnt" not in kinds.split():
-        stopped.append((f"RestrictNamespaces={kinds}", "the helper enters mount namespaces"))
+    if (kinds := unit.get("RestrictNamespaces", "mnt user")) != "no" and not set(kinds.split()) >= NAMESPACES:
+        stopped.append((f"RestrictNamespaces={kinds}", "the helper enters mount namespaces, and makes one of users"))
     for what, why in stopped:
         yield Finding("unit-breaks", "wrong", "units", f"a drop-in of {BROKER} says {what}", why, _drop_in(BROKER))
     softer = [f"{name}={unit[name]}" for name, want in SHIPPED.items() if unit.get(name, want) != want]
     softer += [name.upper() for name in sorted(has) if name not in CAPABILITIES]
     softer += [] if unit.get("SystemCallFilter", "@system-service") else ["no SystemCallFilter"]
-    softer += [f"RestrictNamespaces={kinds}"] if kinds == "no" or {"mnt"} < set(kinds.split()) else []
+    softer += [f"RestrictNamespaces={kinds}"] if kinds == "no" or set(kinds.split()) > NAMESPACES else []
     if softer:
         yield Finding(
             "unit-softened", "weak", "units", f"{BROKER} has {', '.join(softer)}",

@@ -9,7 +9,7 @@ answers alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slurm_hooks.broker.model import Create, Units, units
@@ -35,6 +35,7 @@ from slurm_hooks.knobs import (
     seccomp,
     selinux,
     ulimits,
+    userns,
 )
 from slurm_hooks.knobs.contract import JobFacts, Knob, Row, Seen, Stage
 from slurm_hooks.knobs.flags import typed
@@ -47,6 +48,7 @@ KNOBS: dict[str, Knob] = {
     "apparmor": apparmor,
     "selinux": selinux,
     "namespaces": namespaces,
+    "userns": userns,
     "network": network,
     "cgroup": cgroup,
     "pids": pids,
@@ -119,6 +121,8 @@ def decide(create: Create, job: JobFacts, site: Settings, image_directory: str =
     `image_directory` is the image's WORKDIR, which holds where the request names none.
     """
     asked = units(create)
+    if asked.get("User") not in identity.ROOTS:
+        job = replace(job, remapped=None)  # it is of root inside alone
     for unit, value in asked.items():
         if unit not in OWNERS:
             raise Refused(typed(unit, value), NOT_OFFERED, "Leave it out.")

@@ -71,6 +71,14 @@ class Mount(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Remap:
+    """Who root in a container of the jobs' dockerd is outside (userns-remap)."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """The asker, as the kernel and the job's record have it."""
 
@@ -89,6 +97,8 @@ class JobFacts:
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # of the asking process, as Seen.limits
     lsm: str = ""  # what confines processes of the node: "apparmor", "selinux" or ""
     profiles: frozenset[str] = frozenset()  # AppArmor's, loaded and enforced; SELinux's modules
+    # Of a container whose root is nobody outside alone, create and read-back; None: dockerd remaps nobody.
+    remapped: Remap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,7 @@ class Seen:
     status: Mapping[str, str]  # /proc/<pid>/status
     cgroup: str  # its path, relative to the mount point; of the pids hierarchy on v1
     pids_max: str  # of that cgroup, as the file has it
-    namespaces: Mapping[str, str]  # pid, net, ipc, mnt, uts → "net:[4026531840]"
+    namespaces: Mapping[str, str]  # pid, net, ipc, mnt, uts, user → "net:[4026531840]"
     host_namespaces: Mapping[str, str]
     label: str  # /proc/<pid>/attr/current; "" without an LSM
     lsm: str  # "apparmor", "selinux" or ""
@@ -128,6 +138,7 @@ class Seen:
     staged: Mapping[str, Mount]  # by target: the stage as the host has it
     limits: Mapping[str, tuple[int, int]]  # of each process, by Docker's names: (soft, hard), -1 for none
     devices: Mapping[str, str]  # the device nodes in its /dev: path → kind and numbers, "c 1:3"
+    id_maps: tuple[str, str] = ("", "")  # /proc/<pid>/uid_map and gid_map
 
 
 class Knob(Protocol):

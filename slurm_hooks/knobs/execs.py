@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker exec: another program in a container of the job's, as the job's user, without privileges.
+"""docker exec: another program in a container of the job's, as its container's user, without privileges.
 
 Stops: `--privileged` and `--user 0`, by which an exec is more than the container that it runs in.
 Costs: nothing. Docker: docker exec. What confines the container confines its execs: namespaces, cgroup, seccomp.
@@ -11,6 +11,7 @@ from typing import Any
 
 from slurm_hooks.broker.model import ExecCreate, ExecStart
 from slurm_hooks.errors import BadRequest, Refused
+from slurm_hooks.knobs import identity
 from slurm_hooks.knobs.contract import Row
 from slurm_hooks.knobs.process import working_directory
 
@@ -18,7 +19,7 @@ CREATE, START = "ExecCreate", "ExecStart"
 STREAMS = "how the client's terminal and streams are joined to it"
 SAID_TWICE = "docker-py and old clients repeat here what stands elsewhere"
 ROWS = (
-    Row(f"{CREATE}.User", "force", "it runs as the job's own user", "<uid>:<gid>"),
+    Row(f"{CREATE}.User", "force", "it runs as the job's own user, or as root where its container does", "<uid>:<gid>"),
     Row(f"{CREATE}.Privileged", "deny", "a job's container has no privilege over the node"),
     *(
         Row(f"{CREATE}.{name}", "allow", STREAMS)
@@ -36,13 +37,18 @@ ROWS = (
 OWNS = tuple(row.unit for row in ROWS)
 
 
-def create(wanted: ExecCreate, uid: int, gid: int) -> dict[str, Any]:
-    """The body of our own exec create. Raises Refused, BadRequest."""
-    own = f"{uid}:{gid}"
+def create(wanted: ExecCreate, own: str) -> dict[str, Any]:
+    """The body of our own exec create. Raises Refused, BadRequest.
+
+    Args:
+        own: its container's user, "uid:gid".
+    """
+    names = identity.ROOTS if own == identity.ROOT else (own.partition(":")[0], own)
     if wanted.privileged:
         raise Refused("docker exec --privileged", "a job's container has no privilege over the node", "Leave it out.")
-    if wanted.user not in (None, "", str(uid), own):
-        raise Refused(f"docker exec --user {wanted.user}", f"it runs as the job's own user, {own}", "Leave --user out.")
+    if wanted.user not in (None, "", *names):
+        whose = "root, as its container does" if own == identity.ROOT else f"the job's own user, {own}"
+        raise Refused(f"docker exec --user {wanted.user}", f"it runs as {whose}", "Leave --user out.")
     fields: dict[str, Any] = {
         "User": own,
         "Privileged": False,

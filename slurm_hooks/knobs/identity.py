@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who the container's processes are: the job's uid and gid, always both.
+"""Who the container's processes are: the job's uid and gid, always both; or root that is nobody outside.
 
 Stops: root in a container, which is root on the node; files of others.
-Costs: images that want root at run time do not work.
+Costs: images that want root at run time do not work, unless the site sets container.root = "remap" (userns.py).
 The container's /etc/passwd and /etc/group are the image's own with a line for the user where it has none, so that
 programs find themselves there, and runc a HOME: the job's own where it is mounted, else /tmp.
 Docker: --user, --group-add. With an explicit gid dockerd ignores the image's own
@@ -16,8 +16,10 @@ from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, nothing_to_check, owned
 from slurm_hooks.settings import Settings
 
+ROOT = "0:0"
+ROOTS = ("0", "root", ROOT, "root:root", "0:root", "root:0")  # as it may be typed
 ROWS = (
-    Row("User", "force", "a job's container runs as the job's own user", "<uid>:<gid>"),
+    Row("User", "force", "a job's container runs as the job's own user; root inside: {container.root}", "<uid>:<gid>"),
     Row("HostConfig.GroupAdd", "force", "the groups of the asking process, all of them", "<groups>"),
 )
 OWNS = owned(ROWS)
@@ -26,6 +28,8 @@ check = nothing_to_check
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    if units.get("User") in ROOTS:
+        return _root(units, job, site)
     own = (str(job.uid), f"{job.uid}:{job.gid}")
     if units.get("User", own[0]) not in own:
         raise Refused(
@@ -39,6 +43,20 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
             )
     groups = [str(group) for group in job.groups if group != job.gid]
     return Confinement({"User": own[1], "HostConfig.GroupAdd": groups})
+
+
+def _root(units: Units, job: JobFacts, site: Settings) -> Confinement:
+    what = f"--user {units['User']}"
+    if site.container.root != "remap":
+        raise Refused(
+            what, f"a job's container runs as the job's own user, {job.uid}:{job.gid}",
+            "Leave --user out; root inside is for the site to allow (container.root).",
+        )  # fmt: skip
+    if job.remapped is None:
+        raise Refused(what, "this node's dockerd has no userns-remap", "Leave --user out, or ask the operators.")
+    if units.get("HostConfig.GroupAdd"):
+        raise Refused("--group-add", "root inside has no groups of the job's user", "Leave it out.")
+    return Confinement({"User": ROOT, "HostConfig.GroupAdd": []})
 
 
 def passwd(text: bytes, user: str, uid: int, gid: int, home: str) -> bytes | None:
@@ -59,12 +77,17 @@ def _with_line(text: bytes, number: int, line: str) -> bytes | None:
 
 def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
     uids, gids = seen.status["Uid"].split(), seen.status["Gid"].split()
+    uid, gid, groups = job.uid, job.gid, {job.gid, *job.groups}
+    if asked.get("User") == ROOT:
+        if job.remapped is None:
+            return ["root is remapped to nobody that is known"]
+        uid, gid, groups = job.remapped.uid, job.remapped.gid, {job.remapped.gid}
     wrong = []
-    if uids != [str(job.uid)] * 4:
-        wrong.append(f"uid is {' '.join(uids)}, not {job.uid}")
-    if gids != [str(job.gid)] * 4:
-        wrong.append(f"gid is {' '.join(gids)}, not {job.gid}")
-    extra = {int(group) for group in seen.status["Groups"].split()} - {job.gid, *job.groups}
+    if uids != [str(uid)] * 4:
+        wrong.append(f"uid is {' '.join(uids)}, not {uid}")
+    if gids != [str(gid)] * 4:
+        wrong.append(f"gid is {' '.join(gids)}, not {gid}")
+    extra = {int(group) for group in seen.status["Groups"].split()} - groups
     if extra:
         wrong.append(f"groups {sorted(extra)} are not the job's")
     return wrong

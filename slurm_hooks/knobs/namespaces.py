@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Process ids, IPC, host name and users: namespaces of the container's own, never the node's or another's.
+"""Process ids, IPC and host name: namespaces of the container's own, never the node's or another's.
 
 Stops: seeing and signalling processes of the node, shared memory of others,
 joining a foreign container.
 Costs: containers of one job do not share memory; use a file in /dev/shm of one container, or a bind mount.
-Docker: --pid, --ipc, --uts, --userns, --volumes-from's kin `container:<id>`; --sysctl.
-The user namespace is the host's: root inside is refused by identity, so none is needed yet.
+Docker: --pid, --ipc, --uts, --volumes-from's kin `container:<id>`; --sysctl. The user namespace: userns.py.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterable
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
-from slurm_hooks.knobs.node import Finding, Node, in_dockerd
+from slurm_hooks.knobs.node import Finding, Node
 from slurm_hooks.settings import Settings
 
 IPC = "HostConfig.IpcMode"
@@ -23,7 +22,6 @@ ROWS = (
     Row("HostConfig.PidMode", "deny", OWN, todo="Leave --pid out."),
     Row(IPC, "force", OWN, "private"),
     Row("HostConfig.UTSMode", "deny", OWN, todo="Leave --uts out."),
-    Row("HostConfig.UsernsMode", "deny", OWN, todo="Leave --userns out."),
     Row("HostConfig.Sysctls", "deny", "settings of the kernel are not a container's to change"),
 )
 OWNS = owned(ROWS)
@@ -46,12 +44,6 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
 
 def check(node: Node) -> Iterable[Finding]:
     options = node.info.get("SecurityOptions") or ()
-    if "name=userns" in options:
-        yield Finding(
-            "userns-remap", "wrong", "namespaces", "the jobs' dockerd remaps users",
-            "the job's user is then another one in a container, so each is ended at its start",
-            in_dockerd(node, 'no "userns-remap" line'),
-        )  # fmt: skip
     if "name=rootless" in options:
         yield Finding(
             "rootless", "wrong", "namespaces", "the jobs' dockerd does not run as root",

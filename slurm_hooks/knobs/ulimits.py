@@ -8,6 +8,7 @@ Costs: nothing; `ulimit` in a job script holds for its containers too.
 Docker: --ulimit, and default-ulimits of the daemon. A wish passes up to the job's own hard limit. nproc counts all
 processes of the user on the node, so it is never less than the job's unless asked: pids.max is the guard against a
 fork bomb. Where dockerd itself may not raise a limit (no CAP_SYS_RESOURCE) it need not, as Slurm's is within it.
+Root that is nobody outside has few pending signals and no POSIX message queues: they count on the node's root too.
 The program may change its soft limits as it likes: verify reads the hard ones.
 """
 
@@ -41,6 +42,9 @@ NAMES = {
 }  # fmt: skip
 NEVER = ("rtprio", "nice")  # both would let a program push others off the node's processors
 OFF = ("core", *NEVER)
+# Of root that is nobody outside: the kernel counts these on the maker of its user namespace too, the node's root, and
+# refuses to root's own services what is above their limit (kernel/ucount.c).
+OF_MAKER = {"msgqueue": (0, 0), "sigpending": (64, 64)}
 LINE = re.compile(r"^(Max .*?) {2,}(\d+|unlimited) +(\d+|unlimited)", re.MULTILINE)
 
 
@@ -55,7 +59,8 @@ def _number(text: str) -> int:
 
 
 def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
-    limits = {**job.limits, **dict.fromkeys(OFF, (0, 0))}
+    own = {**job.limits, **OF_MAKER} if job.remapped else job.limits
+    limits = {**own, **dict.fromkeys(OFF, (0, 0))}
     asked: set[str] = set()
     for wish in units.get(UNIT, ()):
         name, soft, hard = _read(wish)
@@ -64,7 +69,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
         asked.add(name)
         if name in NEVER and hard:
             raise Refused(f"--ulimit {name}={soft}:{hard}", "a job's container has no priority", "Leave it out.")
-        most = job.limits.get(name, (UNLIMITED, UNLIMITED))[1]
+        most = own.get(name, (UNLIMITED, UNLIMITED))[1]
         if _above(hard, most):
             raise Refused(
                 f"--ulimit {name}={soft}:{hard}", f"the job's own limit is {most}", f"Ask for {name}={most} or less."

@@ -18,7 +18,7 @@ from slurm_hooks import words
 PREFIX = "slurm_hooks_"
 OTHER = "other"
 KNOBS = (
-    "identity", "capabilities", "seccomp", "apparmor", "selinux", "namespaces", "network", "cgroup", "pids",
+    "identity", "capabilities", "seccomp", "apparmor", "selinux", "namespaces", "userns", "network", "cgroup", "pids",
     "resources", "ulimits", "devices", "mounts", "rootfs", "proc", "images", "process", "logs", "lifetime", "runtime",
 )  # fmt: skip
 # Who else refuses: a row of routes.ROUTES by its word, no row at all, or the broker a process that is in no job.

@@ -61,6 +61,7 @@ def check(text: str) -> None:
         "apparmor=slurm-hooks-container", "no-new-privileges=true", f"seccomp={seccomp.PROFILES[SITE.mounts.sockets]}",
     ]  # fmt: skip
     assert host["networkmode"] == "none"
+    assert host["usernsmode"] == "host"
     assert host["cgroupparent"] == JOB.cgroup
     assert host["cgroupnsmode"] == "private"
     assert host["ipcmode"] == "private"
@@ -89,7 +90,7 @@ def check(text: str) -> None:
         "/dev/nvidiactl",
     }
     for name in ("capadd", "devicerequests", "devicecgrouprules", "binds", "volumesfrom", "volumedriver",
-                 "pidmode", "utsmode", "usernsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
+                 "pidmode", "utsmode", "sysctls", "runtime", "annotations", "cgroup", "links",
                  "portbindings", "storageopt", "oomscoreadj", "oomkilldisable"):  # fmt: skip
         assert host.get(name) in NOTHING
     for name in ("volumes", "networkingconfig", "macaddress", "onbuild"):

@@ -38,7 +38,7 @@ UNITS: dict[str, dict[str, str]] = {
     BROKER: {
         "LoadState": "loaded", "UnitFileState": "enabled", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
         "RestrictSUIDSGID": "no", "PrivateUsers": "no", "ProtectControlGroups": "no", "ProcSubset": "all",
-        "RestrictNamespaces": "mnt", "SystemCallFilter": "read write", "PrivateNetwork": "yes",
+        "RestrictNamespaces": "mnt user", "SystemCallFilter": "read write", "PrivateNetwork": "yes",
         "CapabilityBoundingSet":
             "cap_dac_read_search cap_kill cap_setgid cap_setuid cap_sys_chroot cap_sys_ptrace cap_sys_admin",
     },
@@ -131,6 +131,11 @@ def runc(version: str) -> Node:
     return replace(GOOD, versions={**GOOD.versions, "runc": version})
 
 
+ROOT_INSIDE = '[container]\nroot = "remap"'
+REMAPPED = {
+    "SecurityOptions": [*INFO["SecurityOptions"], "name=userns"],
+    "DockerRootDir": "/var/lib/slurm-hooks-docker/100000.100000",
+}
 # By the finding's name; each is one change away from the good one.
 BROKEN: dict[str, list[Node]] = {
     "no-new-privileges": [without("no-new-privileges")],
@@ -147,7 +152,9 @@ BROKEN: dict[str, list[Node]] = {
     "selinux-module": [selinux(modules=frozenset({"base"})), selinux(modules=frozenset())],
     "selinux-permissive": [selinux(selinux="permissive")],
     "lsm": [replace(without("apparmor"), lsms=("capability", "yama")), replace(without("apparmor"), lsms=())],
-    "userns-remap": [info(SecurityOptions=[*INFO["SecurityOptions"], "name=userns"])],
+    "userns-remap": [info(**REMAPPED)],
+    "root-not-remapped": [chosen(ROOT_INSIDE), chosen('[partition.a.container]\nroot = "remap"')],
+    "root-remap": [replace(info(**REMAPPED), site=site(ROOT_INSIDE))],
     "rootless": [info(SecurityOptions=[*INFO["SecurityOptions"], "name=rootless"])],
     "bridge": [options(bridge="", icc=False), options(bridge="br0", icc=False)],
     "userland-proxy": [options(userland_proxy=True)],
@@ -215,14 +222,14 @@ BROKEN: dict[str, list[Node]] = {
     "unit-breaks": [
         unit(BROKER, RestrictSUIDSGID="yes"), unit(BROKER, PrivateUsers="yes"), unit(BROKER, ProcSubset="pid"),
         unit(BROKER, ProtectControlGroups="yes"), unit(BROKER, RestrictNamespaces="yes"),
-        unit(BROKER, RestrictNamespaces="net uts"),
+        unit(BROKER, RestrictNamespaces="net uts"), unit(BROKER, RestrictNamespaces="mnt"),
         unit(BROKER, CapabilityBoundingSet=UNITS[BROKER]["CapabilityBoundingSet"].replace("cap_kill", "")),
     ],
     "unit-softened": [
         unit(BROKER, NoNewPrivileges="no"), unit(BROKER, ProtectSystem="full"), unit(BROKER, SystemCallFilter=""),
         unit(BROKER, CapabilityBoundingSet=UNITS[BROKER]["CapabilityBoundingSet"] + " cap_net_admin"),
         unit(BROKER, RestrictNamespaces="no"), unit(BROKER, PrivateNetwork="no"),
-        unit(BROKER, RestrictNamespaces="mnt net"),
+        unit(BROKER, RestrictNamespaces="mnt user net"),
     ],
     "unit-kills": [unit(DOCKERD, KillMode="control-group")],
     "unit-sweep": [unit(SWEEP, PrivateTmp="yes"), unit(SWEEP, ProtectSystem="full")],

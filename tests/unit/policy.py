@@ -51,10 +51,10 @@ def cli(name: str = "cli-run", **changes: Any) -> dict[str, Any]:
     return body
 
 
-def decide(body: dict[str, Any] | bytes, site: Settings = SITE) -> knobs.Decision:
+def decide(body: dict[str, Any] | bytes, site: Settings = SITE, job: JobFacts = JOB) -> knobs.Decision:
     """The whole way of a body: decoded, judged. Raises HooksError."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return knobs.decide(model.decode(data, model.Create), JOB, site)
+    return knobs.decide(model.decode(data, model.Create), job, site)
 
 
 def sent(body: dict[str, Any] | bytes, site: Settings = SITE) -> dict[str, Any]:

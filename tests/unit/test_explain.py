@@ -100,7 +100,8 @@ def test_a_command_that_is_served_is_told_to_pass(line: str) -> None:
 
 def test_every_refusal_is_told_at_once_and_by_whom() -> None:
     assert of("refused", "docker run --user 0 --cap-add SYS_ADMIN -p 80:80 img") == [
-        "--user 0: a job's container runs as the job's own user, 1001:1002. Leave --user out. (identity)",
+        "--user 0: a job's container runs as the job's own user, 1001:1002. Leave --user out; root inside is for the "
+        "site to allow (container.root). (identity)",
         "--cap-add SYS_ADMIN: a job's container has no capabilities. Leave it out. (capabilities)",
         "-p 80:80: a job's container has no network but its own loopback. Leave it out. (network)",
     ]
@@ -126,7 +127,7 @@ def test_a_security_option_is_told_by_the_knob_that_owns_its_key(option: str, ac
 
 def test_what_is_forced_without_being_asked_is_told() -> None:
     forced = of("forced", "docker run img")
-    assert "--user 1001:1002: a job's container runs as the job's own user (identity)" in forced
+    assert "--user 1001:1002: a job's container runs as the job's own user; root inside: refuse (identity)" in forced
     assert "--cap-drop ALL: a job's container has no capabilities (capabilities)" in forced
     assert "--pids-limit 1024: or the job's own figure where that is less (pids)" in forced
 

@@ -17,7 +17,7 @@ from slurm_hooks.knobs import execs, images, rootfs
 from slurm_hooks.linux import Mount
 from slurm_hooks.settings import Settings
 from tests.unit.policy import JOB, cli, decide, sent
-from tests.unit.test_verify import ASKED, GOOD, HOST, OWN, verify
+from tests.unit.test_verify import ASKED, GOOD, HOST, verify
 
 SITE = msgspec.convert({"images": {"registries": ["a.site:1", "b.site"], "allow": ["*"]}}, Settings)
 OWN_TOPS = [f"{top}{rest}" for top in ("/proc", "/sys", "/dev") for rest in ("", "/x")]
@@ -93,7 +93,7 @@ def test_a_stop_takes_no_other_time(seconds: int) -> None:
     [("pid", "process ids"), ("ipc", "IPC"), ("uts", "host name"), ("mnt", "mounts")],
 )
 def test_a_namespace_that_is_the_nodes_is_told_by_its_name(name: str, words: str) -> None:
-    assert verify(namespaces={**OWN, name: HOST[name]}) == [f"namespaces: it shares the node's {words}"]
+    assert verify(namespaces={**GOOD.namespaces, name: HOST[name]}) == [f"namespaces: it shares the node's {words}"]
 
 
 def test_options_of_a_mount_may_be_more_and_not_less() -> None:
@@ -111,7 +111,7 @@ def test_options_of_a_mount_may_be_more_and_not_less() -> None:
 
 
 def test_an_exec_says_outright_that_it_is_not_privileged() -> None:
-    made = execs.create(ExecCreate(cmd=["id"]), 1001, 1002)
+    made = execs.create(ExecCreate(cmd=["id"]), "1001:1002")
     assert made["Privileged"] is False
     assert (made["User"], made["Cmd"], made["Env"], made["DetachKeys"]) == ("1001:1002", ["id"], [], "")
     assert "ConsoleSize" not in made and "WorkingDir" not in made

@@ -42,7 +42,7 @@ def test_programs_get_each_field_with_its_knob_and_reason(capsys: pytest.Capture
     by_field = {line["field"]: line for line in data["fields"]}
     assert by_field["User"] == {
         "field": "User", "flag": "--user", "action": "force", "value": "<uid>:<gid>", "knob": "identity",
-        "reason": "a job's container runs as the job's own user", "instead": "",
+        "reason": "a job's container runs as the job's own user; root inside: refuse", "instead": "",
     }  # fmt: skip
     assert by_field["HostConfig.Privileged"]["instead"].startswith("Leave it out")
     create = next(line for line in data["endpoints"] if line["path"] == "/containers/create")

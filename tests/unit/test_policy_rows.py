@@ -65,7 +65,6 @@ DENIED: dict[str, Any] = {
     "HostConfig.StorageOpt": {"size": "1g"},
     "HostConfig.Sysctls": {"net.ipv4.ip_forward": "1"},
     "HostConfig.UTSMode": "host",
-    "HostConfig.UsernsMode": "host",
     "HostConfig.VolumeDriver": "local",
     "HostConfig.VolumesFrom": ["other"],
     "MacAddress": "02:42:ac:11:00:02",
@@ -103,6 +102,7 @@ FORCED: dict[str, tuple[Any, ...]] = {
     "HostConfig.SecurityOpt:apparmor": ("unconfined", "docker-default", "slurm-hooks-container", ""),
     "HostConfig.CgroupParent": ("/", JOB.cgroup, "/other"),
     "HostConfig.CgroupnsMode": ("host", "private"),
+    "HostConfig.UsernsMode": ("host",),
     "HostConfig.IpcMode": ("host", "shareable", "none", "container:x", "private"),
     "HostConfig.NetworkMode": ("host", "bridge", "default", "none", "mine", "container:x"),
     "HostConfig.MaskedPaths": ([], ["/x"]),
@@ -316,7 +316,7 @@ def test_an_execs_row_does_what_it_says(row: Row) -> None:
         data = json.dumps({name: value}).encode()
         if body == execs.START:
             return execs.start(model.decode(data, model.ExecStart))
-        return execs.create(model.decode(data, model.ExecCreate), JOB.uid, JOB.gid)
+        return execs.create(model.decode(data, model.ExecCreate), f"{JOB.uid}:{JOB.gid}")
 
     match row.action:
         case "allow":

@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from slurm_hooks.broker import model, routes
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.errors import BadRequest, HooksError, Refused, refused_by, with_help
 from slurm_hooks.knobs import execs
-from slurm_hooks.knobs.contract import Stage
+from slurm_hooks.knobs.contract import Remap, Stage
 from slurm_hooks.knobs.images import to_pull
 from slurm_hooks.knobs.mounts import OWN_WAY, admit, for_working_directory
 from slurm_hooks.settings import ContainerLimits, Mounts, Settings
@@ -37,6 +38,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--privileged": {"HostConfig_Privileged": True},
     "--cap-add SYS_ADMIN": {"HostConfig_CapAdd": ["SYS_ADMIN"]},
     "--user 0": {"User": "0"},
+    "--user 1": {"User": "1"},
     "--group-add 0": {"HostConfig_GroupAdd": ["0"]},
     "--pid=host": {"HostConfig_PidMode": "host"},
     "--pid=container:other": {"HostConfig_PidMode": "container:other"},
@@ -161,6 +163,7 @@ BOUNDED: dict[str, dict[str, Any]] = {
 EXECS: dict[str, dict[str, Any]] = {
     "--privileged": {"Privileged": True},
     "--user 0": {"User": "0"},
+    "--user 1": {"User": "1"},
     "--workdir /proc/1": {"WorkingDir": "/proc/1"},
 }
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -213,6 +216,13 @@ PLACES = {
 }
 
 
+ROOT_SITE = Settings(container=ContainerLimits(root="remap"))
+ROOT_INSIDE: tuple[tuple[str, Remap | None, dict[str, Any]], ...] = (
+    ("--user 0", None, {"User": "0"}),
+    ("--user 0 --group-add 2000", Remap(100_000, 100_000), {"User": "0", "HostConfig_GroupAdd": ["2000"]}),
+)
+
+
 def refused(act: Callable[[], Any]) -> HooksError:
     """What an act is refused with; where it was raised is kept for the last test."""
     with pytest.raises(HooksError) as refusal:
@@ -242,7 +252,7 @@ def of_query(command: str) -> str:
 
 def of_exec(flag: str) -> str:
     wanted = model.decode(json.dumps(EXECS[flag]).encode(), model.ExecCreate)
-    return str(refused(lambda: execs.create(wanted, JOB.uid, JOB.gid)))
+    return str(refused(lambda: execs.create(wanted, f"{JOB.uid}:{JOB.gid}")))
 
 
 def of_pull(command: str) -> str:
@@ -269,6 +279,10 @@ def catalogue() -> list[str]:
     for flag, change in BOUNDED.items():
         error = refused(lambda change=change: decide(cli(**change), OWN_SITE))  # type: ignore[misc]
         lines.append(f"docker run {flag} img   (where the site bounds it)\n    {error}")
+    for flag, remapped, change in ROOT_INSIDE:
+        job = replace(JOB, remapped=remapped)
+        error = refused(lambda job=job, change=change: decide(cli(**change), ROOT_SITE, job))  # type: ignore[misc]
+        lines.append(f"docker run {flag} img   (where the site lets jobs be root inside)\n    {error}")
     for path in ("/data", "/home/admin/x", "/home"):
         stage = decide(cli(HostConfig_Binds=[f"{path}:/x"]), OWN_SITE).stages[0]
         error = Refused(f"-v {path}", admit(stage, path, "directory", 1001), OWN_WAY)

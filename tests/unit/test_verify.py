@@ -29,6 +29,7 @@ STATUS = {
     "Seccomp": "2",
 }
 OWN = {name: f"{name}:[4026532{number}]" for number, name in enumerate(("pid", "net", "ipc", "mnt", "uts"))}
+USER = "user:[4026531837]"
 HOST = {name: f"{name}:[402653100]" for name in OWN}
 ROOT = Mount("0:50", "/", "/", "ro,relatime", "overlay")
 SYS = Mount("0:90", "/sys", "/proc/sys", "ro,nosuid,nodev,noexec", "proc")
@@ -38,8 +39,8 @@ GOOD = Seen(
     status=STATUS,
     cgroup=f"{JOB.cgroup}/{'c' * 64}",
     pids_max="1024",
-    namespaces=OWN,
-    host_namespaces=HOST,
+    namespaces={**OWN, "user": USER},
+    host_namespaces={**HOST, "user": USER},
     label="slurm-hooks-container (enforce)",
     lsm="apparmor",
     mounts=(ROOT, SYS, DATA),
@@ -81,11 +82,12 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
     "no AppArmor profile": ({"label": "unconfined"}, "apparmor: "),
     "another AppArmor profile": ({"label": "docker-default (enforce)"}, "apparmor: "),
     "an AppArmor profile that only complains": ({"label": "slurm-hooks-container (complain)"}, "apparmor: "),
-    "the node's network": ({"namespaces": {**OWN, "net": HOST["net"]}}, "network: "),
-    "the node's pids": ({"namespaces": {**OWN, "pid": HOST["pid"]}}, "namespaces: "),
-    "the node's IPC": ({"namespaces": {**OWN, "ipc": HOST["ipc"]}}, "namespaces: "),
-    "the node's host name": ({"namespaces": {**OWN, "uts": HOST["uts"]}}, "namespaces: "),
-    "the node's mounts": ({"namespaces": {**OWN, "mnt": HOST["mnt"]}}, "namespaces: "),
+    "the node's network": ({"namespaces": {**OWN, "user": USER, "net": HOST["net"]}}, "network: "),
+    "the node's pids": ({"namespaces": {**OWN, "user": USER, "pid": HOST["pid"]}}, "namespaces: "),
+    "the node's IPC": ({"namespaces": {**OWN, "user": USER, "ipc": HOST["ipc"]}}, "namespaces: "),
+    "the node's host name": ({"namespaces": {**OWN, "user": USER, "uts": HOST["uts"]}}, "namespaces: "),
+    "the node's mounts": ({"namespaces": {**OWN, "user": USER, "mnt": HOST["mnt"]}}, "namespaces: "),
+    "users of its own": ({"namespaces": {**OWN, "user": "user:[4026532999]"}}, "userns: "),
     "no pids limit": ({"pids_max": "max"}, "pids: "),
     "another pids limit": ({"pids_max": "1025"}, "pids: "),
     "a cgroup elsewhere": ({"cgroup": f"/docker/{'c' * 64}"}, "cgroup: "),

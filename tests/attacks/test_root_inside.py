@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What root that is nobody outside tries, and gets nowhere with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.remap import remapped
+from tests.cluster.slurm import Cluster
+
+# Each has to fail; what succeeds is printed.
+TRIES = {
+    "mount": "mount -t tmpfs tmpfs /tmp",
+    "remount of the root": "mount -o remount,rw /",
+    "bind mount": "mount --bind /d /tmp",
+    "mknod on the bind mount": "mknod /d/null c 1 3",
+    "mknod in /dev": "mknod /dev/sda b 8 0",
+    "chown on the bind mount": "chown 1 /d/mine",
+    "chown to the job's uid": "chown 1001 /d/mine",
+    "chgrp on the bind mount": "chgrp 1 /d/mine",
+    "another user namespace": "unshare -U true",
+    "another mount namespace": "unshare -m true",
+    "the namespaces of pid 1": "nsenter -t 1 -m true",
+    "another user": "su -s /bin/sh bin -c true",
+    "a file of root's on the bind mount": "cat /d/root",
+    "a limit of pids": "echo max > /sys/fs/cgroup/pids.max",
+    "another cgroup": "mkdir /sys/fs/cgroup/mine",
+    "a setting of the kernel": "echo 1 > /proc/sys/kernel/panic",
+    "another's oom score": "echo -1000 > /proc/1/oom_score_adj",
+    "a core's handler": "echo '|/d/x' > /proc/sys/kernel/core_pattern",
+    "a host name": "hostname mine",
+    "a root of its own": "chroot /tmp true",
+    "more open files": "ulimit -Hn 99999999",
+    "a process of the node": "grep -qx slurmd /proc/[0-9]*/comm",
+}
+
+
+@pytest.fixture(scope="module")
+def uid(cluster: Cluster) -> Iterator[int]:
+    """Whom root inside is outside."""
+    with remapped(cluster) as found:
+        yield found
+
+
+def test_root_inside_can_do_nothing_of_roots(cluster: Cluster, node: str, uid: int) -> None:
+    cluster.must(node, "mkdir -p d; touch d/mine", user="ann")
+    cluster.must(node, "echo secret > /home/ann/d/root; chmod 600 /home/ann/d/root")
+    tries = "\n".join(
+        f"timeout 5 sh -c {quoted(what)} 2>/dev/null && echo DONE {quoted(name)}" for name, what in TRIES.items()
+    )
+    cluster.must(node, "cat > d/tries", stdin=f"{tries}\necho over\n", user="ann")
+    done = cluster.srun("docker run --rm --user 0 -v $HOME/d:/d img sh /d/tries; stat -c %U d/mine; rm -rf d")
+    assert done.out.endswith(" in a container\nover\nann\n"), done
+
+
+def quoted(what: str) -> str:
+    """For a shell in a shell."""
+    return "'" + what.replace("'", "'\\''") + "'"
+
+
+def test_it_gets_no_inotify_and_others_do(cluster: Cluster, node: str, uid: int) -> None:
+    done = cluster.srun("docker run --rm --user 0 img inotifyd - /tmp; docker run --rm img timeout 1 inotifyd - /tmp")
+    assert "inotify_init: Operation not permitted" in done.err and done.status == 128 + 15, done
+
+
+# Root of the node makes a user namespace, whose root, nobody outside, takes all that there is.
+COUNTED = """import ctypes, os, resource, signal
+libc = ctypes.CDLL(None, use_errno=True)
+def instance(): return libc.inotify_init1(0) >= 0
+def timer(): return libc.timer_create(1, None, ctypes.byref(ctypes.c_void_p())) == 0
+def ends(what):
+    for got in range(100_000):
+        if not what(): return got
+resource.setrlimit(resource.RLIMIT_SIGPENDING, (2000, 2000))
+(here, there), (ready, tell) = os.pipe(), os.pipe()
+child = os.fork()
+if child == 0:
+    assert libc.unshare(0x10000000) == 0
+    os.write(tell, b"x"); os.read(here, 1)
+    assert libc.setresgid(0, 0, 0) == 0 and libc.setresuid(0, 0, 0) == 0
+    assert ends(WHAT) > 0
+    os.write(tell, b"x"); os.read(here, 1); os._exit(0)
+os.read(ready, 1)
+for name in ("uid_map", "gid_map"): open(f"/proc/{child}/{name}", "w").write("0 300000 1")
+os.write(there, b"x"); os.read(ready, 1)
+print("root of the node gets", WHAT(), flush=True)
+os.write(there, b"x"); os.waitpid(child, 0)
+print("and afterwards", WHAT())
+"""
+
+
+@pytest.mark.parametrize("what", ["instance", "timer"])
+def test_the_kernel_counts_on_the_maker_of_a_user_namespace(cluster: Cluster, node: str, what: str) -> None:
+    """Why inotify is closed, and pending signals are few (knobs/seccomp.py, ulimits.py). If this fails, open them."""
+    said = cluster.must(node, "python3 -", stdin=COUNTED.replace("WHAT", what))
+    assert said == "root of the node gets False\nand afterwards True\n"
+
+
+def test_a_setuid_file_of_root_inside_is_none_outside(cluster: Cluster, node: str, uid: int) -> None:
+    make = "cp /bin/busybox /d/id; chmod 6755 /d/id"
+    done = cluster.srun(
+        f"mkdir d; docker run --rm --user 0 -v $HOME/d:/d img sh -c '{make}'; stat -c '%U %a' d/id; rm -rf d"
+    )
+    assert done.out.endswith("ann 6755\n"), "it is the user's own, who could have made it"
+
+
+def test_root_inside_of_two_users_do_not_see_each_other(cluster: Cluster, node: str, uid: int) -> None:
+    """One uid outside, which the kernel alone would let signal and trace each other."""
+    first = cluster.sbatch(
+        "docker run -d --name aa --user 0 img sleep 4321; echo begun; sleep 600", options="--mem=200"
+    )
+    first.wait_for_output("begun")
+    pid = cluster.must(node, "pgrep -fx 'sleep 4321'").strip()
+    tries = f"kill -9 {pid}; cat /proc/{pid}/environ; ls /proc/{pid}/root; kill -9 -1; pgrep -f 4321; true"
+    done = cluster.srun(f'docker run --rm --user 0 img sh -c "{tries}"', user="bob", options="--mem=200")
+    alive = cluster.sh(node, f"kill -0 {pid}").status
+    first.cancel()
+    first.wait()
+    assert alive == 0 and "4321" not in done.out.split(), done
+
+
+def test_mounts_of_two_users_stay_their_own(cluster: Cluster, node: str, uid: int) -> None:
+    """Both are the same uid outside; what each mounts is idmapped to its own user, and to nobody else."""
+    cluster.must(node, "mkdir -p d; echo mine > d/file; chmod 700 d; chmod 755 .", user="ann")
+    done = cluster.srun("docker run --rm --user 0 -v /home/ann/d:/d img cat /d/file", user="bob")
+    cluster.must(node, "chmod 755 d; chmod 600 d/file", user="ann")
+    read = cluster.srun("docker run --rm --user 0 -v /home/ann/d:/d img cat /d/file", user="bob")
+    cluster.must(node, "rm -rf d; chmod 700 .", user="ann")
+    assert "mine" not in done.out + read.out and done.status and read.status == 1, (done, read)
