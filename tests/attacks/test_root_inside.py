@@ -25,8 +25,9 @@ TRIES = {
     "the namespaces of pid 1": "nsenter -t 1 -m true",
     "another user": "su -s /bin/sh bin -c true",
     "a file of root's on the bind mount": "cat /d/root",
-    "a limit of pids": "echo max > /sys/fs/cgroup/pids.max",
-    "another cgroup": "mkdir /sys/fs/cgroup/mine",
+    # On v1 there is a directory for each hierarchy, in a tmpfs of the container's own.
+    "a limit of pids": "echo max > $(ls /sys/fs/cgroup/pids/pids.max || echo /sys/fs/cgroup/pids.max)",
+    "another cgroup": "mkdir $(ls -d /sys/fs/cgroup/pids || echo /sys/fs/cgroup)/mine",
     "a setting of the kernel": "echo 1 > /proc/sys/kernel/panic",
     "another's oom score": "echo -1000 > /proc/1/oom_score_adj",
     "a core's handler": "echo '|/d/x' > /proc/sys/kernel/core_pattern",

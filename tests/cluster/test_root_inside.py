@@ -70,13 +70,17 @@ def test_root_inside_is_a_stranger_to_what_is_not_the_users(cluster: Cluster, no
 
 def test_root_inside_writes_to_a_directory_of_the_users_project(cluster: Cluster, node: str, uid: int) -> None:
     make = "mkdir /home/ann/d; chown ann:bob /home/ann/d; chmod 2770 /home/ann/d"
-    cluster.must(node, f"usermod -aG bob ann; scontrol reconfigure; {make}")
+    for host in {node, cluster.lab.controller}:  # slurmctld says which groups a job has
+        cluster.must(host, "usermod -aG bob ann; scontrol reconfigure")
+    cluster.must(node, make)
     try:
         done = cluster.srun(
             "id -Gn; docker run --rm --user 0 -v $HOME/d:/d img touch /d/x; stat -c '%U %G' d/x; rm -r d"
         )
     finally:
-        cluster.must(node, "gpasswd -d ann bob; scontrol reconfigure; rm -rf /home/ann/d")
+        for host in {node, cluster.lab.controller}:
+            cluster.must(host, "gpasswd -d ann bob; scontrol reconfigure")
+        cluster.must(node, "rm -rf /home/ann/d")
     assert done.out.endswith("ann bob\nann bob\n"), done
 
 
