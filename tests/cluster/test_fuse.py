@@ -9,6 +9,8 @@ import pytest
 
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
 MOUNT = "python3 /src/tests/labs/hung_fs.py $PWD/mine --daemon"
 UNMOUNT = "fusermount3 -uz mine; rm -rf mine mine.pid"
 CONF = "/etc/fuse.conf"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
 PLUGIN = "JobContainerType=job_container/tmpfs"
 CONF = """AutoBasePath=true
 BasePath=/var/lib/lab-private
