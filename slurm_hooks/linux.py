@@ -60,7 +60,13 @@ def _syscall(what: str, number: int, *arguments: object) -> int:
 
     libc = _libc()
     libc.syscall.restype = ctypes.c_long
-    result: int = libc.syscall(ctypes.c_long(number), *arguments)
+    return _checked(what, libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def _checked(what: str, result: int) -> int:
+    """What a call of libc returned. Raises OSError where that is -1."""
+    import ctypes
+
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
@@ -92,14 +98,6 @@ def move_mount(fd: int, target_fd: int) -> None:
     """Put the detached mount `fd` on the file or directory held by `target_fd`. Raises OSError."""
     move_mount_t_empty_path = 0x40
     _syscall("move_mount", SYS_MOVE_MOUNT, fd, b"", target_fd, b"", MOVE_MOUNT_F_EMPTY_PATH | move_mount_t_empty_path)
-
-
-def _checked(what: str, result: int) -> None:
-    import ctypes
-
-    if result != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
 def setns(fd: int, kind: int) -> None:

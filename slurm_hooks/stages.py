@@ -31,6 +31,10 @@ KINDS = {
 }
 
 
+class Unowned(OSError):
+    """What cannot be idmapped: root inside would be a stranger to its files. With an errno it is the file system's."""
+
+
 class Views:
     """The host's mount namespace and the asker's; the same one unless Slurm gave the job its own.
 
@@ -75,20 +79,23 @@ def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> int:
         os.setgroups([])
 
 
-def why_not(error: OSError, path: str) -> str:
-    """In words why `path` could not be opened, in the mount namespace where we are.
+def why_not(error: OSError, path: str) -> tuple[str, str]:
+    """(Why `path` cannot be mounted, what to do), in words; in the mount namespace where it was opened.
 
     A FUSE file system answers EACCES to a process whose real, effective and saved ids are not all its owner's, unless
     it was mounted with allow_other (fs/fuse/dir.c, fuse_allow_current_process): and ours has root's beside the user's.
     """
     words = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno != errno.EACCES:
-        return words
     above = [mount for mount in linux.mounts_of("self") if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
-    nearest = max(above, key=lambda mount: len(mount.point), default=None)
-    if nearest is None or not nearest.kind.startswith("fuse"):
-        return words
-    return f"{words}: {nearest.point} is a FUSE file system, which has to be mounted with -o allow_other"
+    # Of two mounts at one place the later one is seen.
+    nearest = max(enumerate(above), key=lambda one: (len(one[1].point), one[0]))[1] if above else None
+    kind = nearest.kind if nearest else "a file system"
+    if isinstance(error, Unowned):
+        said = f"it is on {kind}, whose files root inside could not own" if error.errno else words
+        return said, "Mount another directory, or run as yourself: without --user."
+    if error.errno == errno.EACCES and nearest and kind.startswith("fuse"):
+        words += f": {nearest.point} is a FUSE file system, which has to be mounted with -o allow_other"
+    return words, "Only what you can reach yourself can be mounted."
 
 
 def kind_of(fd: int) -> str:
@@ -96,15 +103,11 @@ def kind_of(fd: int) -> str:
     return KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode), "thing of an unknown kind")
 
 
-class Unowned(OSError):
-    """A file system that cannot be idmapped: root inside would be a stranger to its files."""
-
-
 MOST_GROUPS = 128  # in a map, which is a page at most (user_namespaces(7))
 
 
 def identities(uid: int, gid: int, groups: Sequence[int], remapped: Sequence[int]) -> int:
-    """A user namespace by which files of the user are the remapped root's in a mount; a descriptor. Raises OSError.
+    """A user namespace by which files of the user are the remapped root's in a mount; a descriptor. Raises Unowned.
 
     The user's other groups stay themselves, which root inside is not in: the kernel lets nobody write to what has an id
     that the map lacks (inode_permission), and a project's directory of the user's is of such a group. All others are
@@ -127,7 +130,7 @@ def identities(uid: int, gid: int, groups: Sequence[int], remapped: Sequence[int
     try:
         os.close(ready[1])
         if not os.read(ready[0], 1):
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            raise Unowned("the broker may make no user namespace here (RestrictNamespaces= of its unit)")
         linux.write(f"/proc/{child}/uid_map", f"{uid} {remapped[0]} 1")
         linux.write(f"/proc/{child}/gid_map", gid_map)
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

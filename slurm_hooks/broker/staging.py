@@ -6,9 +6,9 @@ since it enters mount namespaces. Protocol, a JSON line each:
 
     broker → helper   {"pid", "uid", "gid", "groups", "remapped": [uid, gid] or none, "top",
                        "stages": [{"source", "readonly", "noexec"}]}    or  {"remove": path}
-    helper → broker   {"opened": [{"path", "kind", "owner"}]}  or  {"error": [index, words]}
+    helper → broker   {"opened": [{"path", "kind", "owner"}]}  or  {"error": [index, why, what to do]}
     broker → helper   {"go": true}                    or end of input
-    helper → broker   {"staged": [path]}              or  {"error": [index, words]} or {"unowned": [index, kind]}
+    helper → broker   {"staged": [path]}              or  {"error": [index, why, what to do]}
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import os
 import sys
 from typing import Any
 
-from slurm_hooks import linux, stages
+from slurm_hooks import stages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,22 +89,16 @@ async def _told(helper: asyncio.subprocess.Process, **message: Any) -> dict[str,
     assert helper.stdin is not None and helper.stdout is not None
     helper.stdin.write(json.dumps(message).encode() + b"\n")
     answer = await helper.stdout.readline()
-    said: dict[str, Any] = json.loads(answer or b'{"error": [0, "the staging helper died"]}')
+    said: dict[str, Any] = json.loads(answer or b'{"error": [0, "the staging helper died", "Tell the operators."]}')
     return said
 
 
 def _raise_error(answer: dict[str, Any], wishes: tuple[Stage, ...]) -> None:
     from slurm_hooks.errors import Refused
 
-    if "unowned" in answer:
-        index, kind = answer["unowned"]
-        raise Refused(
-            f"-v {wishes[index].source}", f"it is on {kind}, whose files root inside could not own",
-            "Mount another directory, or run as yourself: without --user.",
-        )  # fmt: skip
     if "error" in answer:
-        index, words = answer["error"]
-        raise Refused(f"-v {wishes[index].source}", words, "Only what you can reach yourself can be mounted.")
+        index, why, todo = answer["error"]
+        raise Refused(f"-v {wishes[index].source}", why, todo)
 
 
 def _ended(helper: asyncio.subprocess.Process) -> None:
@@ -127,17 +121,15 @@ def main() -> None:
         _in_host_view(wish["remove"])
         _say(removed=True)
         return
-    index, kind = 0, ""
+    index = 0
+    found: list[dict[str, Any]] = []
     try:
         # The pid is the asker's, whose pidfd the broker probes before and after: if it died meanwhile, and its
         # number was given to another process, the broker refuses what we opened.
         views = stages.Views(wish["pid"])
-        kinds, users = {}, 0
-        if wish["remapped"]:
-            kinds = {mount.device: mount.kind for mount in linux.mounts_of(wish["pid"])}
-            users = stages.identities(wish["uid"], wish["gid"], wish["groups"], wish["remapped"])
+        root = wish["remapped"]
+        users = stages.identities(wish["uid"], wish["gid"], wish["groups"], root) if root else 0
         views.enter_asker()
-        found: list[dict[str, Any]] = []
         trees: list[int] = []
         for index, one in enumerate(wish["stages"]):  # noqa: B007 (index names the culprit below)
             fd = stages.open_as(one["source"], wish["uid"], wish["gid"], wish["groups"])
@@ -148,8 +140,6 @@ def main() -> None:
             return
         # open_tree(2) wants the mount to be of the namespace that we are in, so it comes before the way back.
         for index, one in enumerate(wish["stages"]):
-            opened = os.fstat(trees[index]).st_dev
-            kind = kinds.get(f"{os.major(opened)}:{os.minor(opened)}", "a file system")
             trees[index] = stages.detached(
                 trees[index], readonly=one["readonly"], noexec=one["noexec"], user_namespace=users
             )
@@ -158,10 +148,9 @@ def main() -> None:
         for index, place in enumerate(places):
             stages.put(trees[index], place, found[index]["kind"])
         _say(staged=places)
-    except stages.Unowned:
-        _say(unowned=[index, kind])
     except OSError as error:
-        _say(error=[index, stages.why_not(error, wish["stages"][index]["source"])])
+        path = found[index]["path"] if index < len(found) else wish["stages"][index]["source"]
+        _say(error=[index, *stages.why_not(error, path)])
 
 
 def _in_host_view(path: str) -> None:
