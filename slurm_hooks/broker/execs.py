@@ -10,7 +10,7 @@ from typing import Any
 
 from slurm_hooks import events, knobs, linux
 from slurm_hooks.broker import model, notes, readback
-from slurm_hooks.broker.launch import held, remap_in, who
+from slurm_hooks.broker.launch import held, who
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream
 from slurm_hooks.errors import NodeFault, NotFound, Refused
@@ -93,7 +93,7 @@ async def _read_back(up: Upstream, asker: Asker, note: notes.Note, exec_id: str)
     if seen is None:
         events.record("exec-start", job=job.id, restart=job.restart, container=note.name, read_back="ended before it")
         return
-    wrong = knobs.verify(seen, who(asker, note.nonce, remap_in(note)), note.asked)
+    wrong = knobs.verify(seen, who(asker, note), note.asked)
     if not wrong and seen.cgroup.rpartition("/")[2] != note.id:
         wrong = [f"cgroup: it is in {seen.cgroup}, not in its container's"]
     if wrong:

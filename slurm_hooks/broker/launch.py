@@ -54,8 +54,13 @@ def held(job: jobs.Job) -> Iterator[None]:
         yield
 
 
-def who(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
-    """The asker as the knobs want it for a read-back, of the container of a nonce."""
+def who(asker: Asker, note: notes.Note) -> JobFacts:
+    """The asker as the knobs want it for a read-back of a container."""
+    ids = note.asked.get("remapped")
+    return _base(asker, note.nonce, Remap(*ids) if ids else None)
+
+
+def _base(asker: Asker, nonce: str, remapped: Remap | None) -> JobFacts:
     job = asker.job
     return JobFacts(
         job.key, job.id, job.uid, job.gid, asker.groups, job.cgroup, nonce, job.figure, tuple(job.gpus), job.with_gpu,
@@ -63,17 +68,11 @@ def who(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
     )  # fmt: skip
 
 
-def remap_in(note: notes.Note) -> Remap | None:
-    """Whom root of that container is outside; None: it runs as the job's user."""
-    ids = note.asked.get("remapped")
-    return Remap(*ids) if ids else None
-
-
 def facts_of(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
     """The same for a create, with what the container's own bounds and labels are made of. Raises OSError."""
     lsm = readback.lsm()
     return replace(
-        who(asker, nonce, remapped),
+        _base(asker, nonce, remapped),
         memory=cgroups.of(asker.job.version).memory_limit(asker.job.cgroup) or NODE_MEMORY,
         limits=ulimits.parsed(asker.limits),
         lsm=lsm,
@@ -252,7 +251,7 @@ async def _verified(up: Upstream, asker: Asker, note: notes.Note) -> tuple[list[
             "start", job=job.id, restart=job.restart, container=note.name, id=note.id[:12], read_back="ended before it"
         )
         return wrong, 0
-    if wrong := knobs.verify(seen, who(asker, note.nonce, remap_in(note)), asked):
+    if wrong := knobs.verify(seen, who(asker, note), asked):
         return wrong, 0
     missing = set(staged) - set(seen.staged)
     if missing:
