@@ -171,6 +171,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.partition:
             self.of_partition(name)  # raises ValueError where its words do not fit the site's
 
+    @property
+    def has_root_inside(self) -> bool:
+        """May any job be root inside?"""
+        return any(site.container.root == "remap" for site in (self, *map(self.of_partition, self.partition)))
+
     def of_partition(self, name: str) -> Settings:
         """What holds for a container of a job in a partition; the job's own figure is the Prolog's to choose."""
         own = self.partition.get(name)

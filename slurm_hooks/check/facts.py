@@ -21,10 +21,10 @@ from typing import Any, Literal
 from slurm_hooks import cgroups, config, controller, linux
 from slurm_hooks.broker import readback
 from slurm_hooks.check import packages, processes
-from slurm_hooks.check.units import BROKER, DOCKERD, PROPERTIES, SWEEP, TIMER
+from slurm_hooks.check.units import DOCKERD, PROPERTIES, SWEEP, TIMER
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
-from slurm_hooks.knobs.node import File, Node
+from slurm_hooks.knobs.node import BROKER, File, Node
 from slurm_hooks.settings import Settings
 
 HOOKS = ("Prolog", "Epilog", "TaskProlog", "TaskEpilog")

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from slurm_hooks.knobs.node import Finding, Node, View
+from slurm_hooks.knobs.node import BROKER, Finding, Node, View
 from slurm_hooks.settings import Docker
 
-BROKER, DOCKERD = "slurm-hooks-broker.service", "slurm-hooks-docker.service"
+DOCKERD = "slurm-hooks-docker.service"
 SWEEP, TIMER = "slurm-hooks-sweep.service", "slurm-hooks-sweep.timer"
 CAPABILITIES = (
     "cap_sys_admin", "cap_sys_chroot", "cap_sys_ptrace", "cap_setuid", "cap_setgid", "cap_kill", "cap_dac_read_search",
 )  # fmt: skip
-NAMESPACES = {"mnt", "user"}  # of users: for the mounts of root that is nobody outside
 # What stops the broker's work: docs/operators.md, "The broker's unit, and its upgrade".
 NEEDED = {
     "RestrictSUIDSGID": ("no", "openat2(2) then answers ENOSYS, and every -v is refused"),
@@ -52,7 +51,7 @@ def check(node: Node) -> Iterable[Finding]:
         )  # fmt: skip
     if node.units:
         yield from _enabled(node)
-        yield from _broker(node.units.get(BROKER, {}))
+        yield from _broker(node.units.get(BROKER, {}), has_root_inside=node.site.has_root_inside)
         yield from _others(node)
     yield from _mounts(node)
 
@@ -73,20 +72,22 @@ def _enabled(node: Node) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _broker(unit: Mapping[str, str]) -> Iterable[Finding]:
+def _broker(unit: Mapping[str, str], *, has_root_inside: bool) -> Iterable[Finding]:
     if unit.get("LoadState") != "loaded":
         return  # somebody starts it in another way
     has = set(unit.get("CapabilityBoundingSet", " ".join(CAPABILITIES)).lower().split())
     stopped = [(f"{name}={unit[name]}", why) for name, (want, why) in NEEDED.items() if unit.get(name, want) != want]
     stopped += [(f"no {name.upper()}", "the unit says what each is for") for name in CAPABILITIES if name not in has]
-    if (kinds := unit.get("RestrictNamespaces", "mnt user")) != "no" and not set(kinds.split()) >= NAMESPACES:
-        stopped.append((f"RestrictNamespaces={kinds}", "the helper enters mount namespaces, and makes one of users"))
+    if (kinds := unit.get("RestrictNamespaces", "mnt")) != "no" and "mnt" not in kinds.split():
+        stopped.append((f"RestrictNamespaces={kinds}", "the helper enters mount namespaces"))
     for what, why in stopped:
         yield Finding("unit-breaks", "wrong", "units", f"a drop-in of {BROKER} says {what}", why, _drop_in(BROKER))
     softer = [f"{name}={unit[name]}" for name, want in SHIPPED.items() if unit.get(name, want) != want]
     softer += [name.upper() for name in sorted(has) if name not in CAPABILITIES]
     softer += [] if unit.get("SystemCallFilter", "@system-service") else ["no SystemCallFilter"]
-    softer += [f"RestrictNamespaces={kinds}"] if kinds == "no" or set(kinds.split()) > NAMESPACES else []
+    shipped = {"mnt", "user"} if has_root_inside else {"mnt"}  # knobs/userns.py asks for the second
+    more = "mnt" in kinds.split() and set(kinds.split()) - shipped
+    softer += [f"RestrictNamespaces={kinds}"] if kinds == "no" or more else []
     if softer:
         yield Finding(
             "unit-softened", "weak", "units", f"{BROKER} has {', '.join(softer)}",

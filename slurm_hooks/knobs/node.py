@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from slurm_hooks.settings import Settings
 
+BROKER = "slurm-hooks-broker.service"
 Level = Literal["wrong", "weak", "note"]
 
 

@@ -12,12 +12,12 @@ Docker: --userns; userns-remap of the daemon. All other containers are told to b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Remap, Row, Seen, Units, owned
 from slurm_hooks.knobs.identity import ROOT
-from slurm_hooks.knobs.node import Finding, Node, in_dockerd
+from slurm_hooks.knobs.node import BROKER, Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 MODE = "HostConfig.UsernsMode"
@@ -94,12 +94,17 @@ def admit(remap: Remap, lowest: tuple[int, int], user: str, group: str) -> str:
 
 
 def check(node: Node) -> Iterable[Finding]:
-    sites = (node.site, *map(node.site.of_partition, node.site.partition))
-    offered = any(site.container.root == "remap" for site in sites)
+    offered = node.site.has_root_inside
     if node.info and offered and remap_of(node.info) is None:
         yield Finding(
             "root-not-remapped", "weak", "userns", "container.root is remap, and dockerd has no userns-remap",
             "each container that asks for root inside is refused", in_dockerd(node, '"userns-remap": "default"'),
+        )  # fmt: skip
+    elif offered and not _may_idmap(node.units.get(BROKER, {})):
+        yield Finding(
+            "root-unit", "wrong", "userns", f"container.root is remap, and {BROKER} may make no user namespace",
+            "a container of root inside that mounts something is refused",
+            f"systemctl edit {BROKER}: [Service], RestrictNamespaces=mnt user; then systemctl restart {BROKER}.",
         )  # fmt: skip
     elif offered:
         yield Finding(
@@ -112,3 +117,9 @@ def check(node: Node) -> Iterable[Finding]:
             "userns-remap", "note", "userns", "the jobs' dockerd remaps users, and no job may be root inside",
             "it keeps images apart from those that it had, for nothing", in_dockerd(node, 'no "userns-remap" line'),
         )  # fmt: skip
+
+
+def _may_idmap(unit: Mapping[str, str]) -> bool:
+    """By its properties as systemd tells them; another than the unit as shipped has no such bound."""
+    kinds = unit.get("RestrictNamespaces", "no").split()
+    return "no" in kinds or "user" in kinds

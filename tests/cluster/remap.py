@@ -11,6 +11,7 @@ from tests.cluster.slurm import Cluster
 
 JSON, SOCKET = "/etc/docker/slurm-jobs.json", "unix:///run/slurm-hooks-docker/docker.sock"
 BEFORE = "/run/slurm-hooks-test.json"
+DROP_IN = "/run/systemd/system/slurm-hooks-broker.service.d"
 REMAP = '[container]\nroot = "remap"'
 FORGET = (  # the user that dockerd makes for "default", with its ranges
     "userdel dockremap 2>/dev/null; groupdel dockremap 2>/dev/null; sed -i /^dockremap:/d /etc/subuid /etc/subgid"
@@ -29,6 +30,9 @@ def remapped(cluster: Cluster) -> Iterator[int]:
     )
     try:
         _restart(cluster)
+        _allow(
+            cluster, f"mkdir -p {DROP_IN}; printf '[Service]\\nRestrictNamespaces=mnt user\\n' > {DROP_IN}/root.conf"
+        )
         cluster.must(node, f"DOCKER_HOST={SOCKET} /src/tests/labs/image.sh")
         root = cluster.docker(node, "info --format '{{.DockerRootDir}}'").out.strip()
         with cluster.site(node, REMAP):
@@ -36,8 +40,16 @@ def remapped(cluster: Cluster) -> Iterator[int]:
     finally:
         cluster.must(node, f"mv {BEFORE} {JSON}")
         _restart(cluster)
+        _allow(cluster, f"rm -r {DROP_IN}")
         assert root.rpartition("/")[2].replace(".", "").isdecimal() or not root, root
         cluster.sh(node, f"{FORGET}; [ -z '{root}' ] || rm -rf '{root}'")
+
+
+def _allow(cluster: Cluster, change: str) -> None:
+    """What the broker's unit may, where systemd has one."""
+    if cluster.sh(cluster.node, "test -d /run/systemd/system").status == 0:
+        cluster.must(cluster.node, f"{change}; systemctl daemon-reload")
+        cluster.service(cluster.node, "restart", "broker")
 
 
 def _restart(cluster: Cluster) -> None:

@@ -38,7 +38,7 @@ UNITS: dict[str, dict[str, str]] = {
     BROKER: {
         "LoadState": "loaded", "UnitFileState": "enabled", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
         "RestrictSUIDSGID": "no", "PrivateUsers": "no", "ProtectControlGroups": "no", "ProcSubset": "all",
-        "RestrictNamespaces": "mnt user", "SystemCallFilter": "read write", "PrivateNetwork": "yes",
+        "RestrictNamespaces": "mnt", "SystemCallFilter": "read write", "PrivateNetwork": "yes",
         "CapabilityBoundingSet":
             "cap_dac_read_search cap_kill cap_setgid cap_setuid cap_sys_chroot cap_sys_ptrace cap_sys_admin",
     },
@@ -154,7 +154,11 @@ BROKEN: dict[str, list[Node]] = {
     "lsm": [replace(without("apparmor"), lsms=("capability", "yama")), replace(without("apparmor"), lsms=())],
     "userns-remap": [info(**REMAPPED)],
     "root-not-remapped": [chosen(ROOT_INSIDE), chosen('[partition.a.container]\nroot = "remap"')],
-    "root-remap": [replace(info(**REMAPPED), site=site(ROOT_INSIDE))],
+    "root-unit": [replace(info(**REMAPPED), site=site(ROOT_INSIDE))],
+    "root-remap": [
+        replace(unit(BROKER, RestrictNamespaces=kinds), site=site(ROOT_INSIDE), info=info(**REMAPPED).info)
+        for kinds in ("mnt user", "user mnt")
+    ],
     "rootless": [info(SecurityOptions=[*INFO["SecurityOptions"], "name=rootless"])],
     "bridge": [options(bridge="", icc=False), options(bridge="br0", icc=False)],
     "userland-proxy": [options(userland_proxy=True)],
@@ -222,14 +226,14 @@ BROKEN: dict[str, list[Node]] = {
     "unit-breaks": [
         unit(BROKER, RestrictSUIDSGID="yes"), unit(BROKER, PrivateUsers="yes"), unit(BROKER, ProcSubset="pid"),
         unit(BROKER, ProtectControlGroups="yes"), unit(BROKER, RestrictNamespaces="yes"),
-        unit(BROKER, RestrictNamespaces="net uts"), unit(BROKER, RestrictNamespaces="mnt"),
+        unit(BROKER, RestrictNamespaces="net uts"),
         unit(BROKER, CapabilityBoundingSet=UNITS[BROKER]["CapabilityBoundingSet"].replace("cap_kill", "")),
     ],
     "unit-softened": [
         unit(BROKER, NoNewPrivileges="no"), unit(BROKER, ProtectSystem="full"), unit(BROKER, SystemCallFilter=""),
         unit(BROKER, CapabilityBoundingSet=UNITS[BROKER]["CapabilityBoundingSet"] + " cap_net_admin"),
         unit(BROKER, RestrictNamespaces="no"), unit(BROKER, PrivateNetwork="no"),
-        unit(BROKER, RestrictNamespaces="mnt user net"),
+        unit(BROKER, RestrictNamespaces="mnt net"), unit(BROKER, RestrictNamespaces="mnt user"),
     ],
     "unit-kills": [unit(DOCKERD, KillMode="control-group")],
     "unit-sweep": [unit(SWEEP, PrivateTmp="yes"), unit(SWEEP, ProtectSystem="full")],

@@ -15,7 +15,7 @@ from slurm_hooks import check
 from slurm_hooks.check import holes, live
 from slurm_hooks.errors import HooksError, NodeFault
 from slurm_hooks.knobs.node import File, Finding, Node
-from tests.unit.nodes import ADOPT, BROKEN, GOOD, SOCKET, chosen, options, runc, selinux, slurm, sshd, without
+from tests.unit.nodes import ADOPT, BROKEN, BROKER, GOOD, SOCKET, chosen, options, runc, selinux, slurm, sshd, without
 from tests.unit.policy import ROOT
 from tests.unit.test_config import as_root
 
@@ -57,6 +57,12 @@ def test_a_node_that_is_broken_in_one_thing_is_caught_by_that_alone(name: str, n
     assert finding.name == name
     assert finding.level in check.LEVELS
     assert finding.what and finding.why and finding.mend.endswith((".", ")")), finding
+
+
+def test_a_unit_that_may_do_more_than_root_inside_wants_is_told_of() -> None:
+    (node, _) = BROKEN["root-remap"]
+    more = replace(node, units={**node.units, BROKER: {**node.units[BROKER], "RestrictNamespaces": "mnt user net"}})
+    assert [finding.name for finding in found(more)] == ["root-remap", "unit-softened"]
 
 
 def test_each_finding_has_a_broken_node() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from slurm_hooks import explain, knobs
+from slurm_hooks import explain, knobs, linux
+from slurm_hooks.broker import remap as whom
 from slurm_hooks.broker.model import ExecCreate
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs import execs, identity, seccomp, ulimits, userns
@@ -195,3 +196,18 @@ def test_explain_says_that_only_the_launch_can_know_whether_dockerd_remaps() -> 
     assert not [what for what in said if what.startswith(("--userns", "--group-add"))]
     assert told("docker exec --user 0 c id")["--user 0"] == "forced"
     assert told("docker run --user 1 img")["--user 1"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("text", "lowest"),
+    [
+        ("", (100_000, 100_000)),
+        ("SUB_UID_MIN\t300000\nSUB_GID_MIN 200000\n", (300_000, 200_000)),
+        ("#SUB_UID_MIN 5\nSUB_UID_COUNT 7\n", (100_000, 100_000)),
+    ],
+)
+def test_the_lowest_ids_are_those_of_login_defs(
+    text: str, lowest: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linux, "read", lambda path: {"/etc/login.defs": text}[path])
+    assert whom._lowest() == lowest
