@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from tests.cluster.remap import remapped
 from tests.cluster.slurm import Cluster
+from tests.faults.gate import gate
 
 # Each has to fail; what succeeds is printed, and what the image has no program for.
 TRIES = {
@@ -23,8 +24,8 @@ TRIES = {
     "another user namespace": "unshare -U true",
     "another mount namespace": "unshare -m true",
     "the namespaces of pid 1": "nsenter -t 1 -m true",
-    "another user": "su -s /bin/sh bin -c true",
-    "a file of root's on the bind mount": "cat /d/root",
+    "another user": "httpd -u 1:1 -p 127.0.0.1:8081 -h /",
+    "a file of root's on the bind mount": "cat /d/root >/dev/null",
     # On v1 there is a directory for each hierarchy, in a tmpfs of the container's own.
     "a limit of pids": "echo max > $(ls /sys/fs/cgroup/pids/pids.max || echo /sys/fs/cgroup/pids.max)",
     "another cgroup": "mkdir $(ls -d /sys/fs/cgroup/pids || echo /sys/fs/cgroup)/mine",
@@ -32,8 +33,8 @@ TRIES = {
     "another's oom score": "echo -1000 > /proc/1/oom_score_adj",
     "a core's handler": "echo '|/d/x' > /proc/sys/kernel/core_pattern",
     "a host name": "hostname mine",
-    "a root of its own": "chroot /tmp true",
-    "more open files": "ulimit -Hn 99999999",
+    "a root of its own": "chroot / true",
+    "more open files": "ulimit -Hn 1000000",
     "a process of the node": "grep -qx slurmd /proc/[0-9]*/comm",
 }
 
@@ -48,14 +49,38 @@ def uid(cluster: Cluster) -> Iterator[int]:
 def test_root_inside_can_do_nothing_of_roots(cluster: Cluster, node: str, uid: int) -> None:
     cluster.must(node, "mkdir -p d; touch d/mine", user="ann")
     cluster.must(node, "echo secret > /home/ann/d/root; chmod 600 /home/ann/d/root")
-    tries = "\n".join(
-        f"command -v {what.split()[0]} >/dev/null || echo MISSING {what}; "
-        f"timeout 5 sh -c {quoted(what)} 2>/dev/null && echo DONE {quoted(name)}"
-        for name, what in TRIES.items()
-    )
-    cluster.must(node, "cat > d/tries", stdin=f"{tries}\necho over\n", user="ann")
+    cluster.must(node, "cat > d/tries", stdin=script(TRIES), user="ann")
     done = cluster.srun("docker run --rm --user 0 -v $HOME/d:/d img sh /d/tries; stat -c %U d/mine; rm -rf d")
     assert done.out.endswith(" in a container\nover\nann\n"), done
+
+
+# What would change the node itself, or leave a cgroup there, is not done with a root that can.
+HARMLESS = TRIES.keys() - {
+    "a limit of pids", "another cgroup", "a setting of the kernel", "another's oom score", "a core's handler",
+    "a process of the node", "more open files", "mknod in /dev",
+}  # fmt: skip
+
+
+def test_a_root_that_is_one_does_it(cluster: Cluster, node: str) -> None:
+    """The same words, so that they fail for want of rights alone."""
+    cluster.must(node, "mkdir -p d; touch d/mine", user="ann")
+    cluster.must(node, "cd /home/ann/d; echo secret > root; chmod 600 root; cat > tries", stdin=script(HARMLESS))
+    # Not --privileged: a node of lab (a) has not every device to give.
+    walls = " ".join(f"--security-opt {wall}=unconfined" for wall in ("seccomp", "apparmor", "systempaths"))
+    run = f"run --rm --cap-add ALL {walls} --userns host --network none -v /home/ann/d:/d img sh /d/tries"
+    done = cluster.docker(node, run)
+    cluster.must(node, "rm -rf /home/ann/d")
+    assert {line.removeprefix("DONE ") for line in done.out.splitlines()} == {*HARMLESS, "over"}, done
+
+
+def script(names: Iterable[str]) -> str:
+    """It says what of them was done."""
+    lines = (
+        f"command -v {TRIES[name].split()[0]} >/dev/null || echo MISSING {name!r}; "
+        f"timeout 5 sh -c {quoted(TRIES[name])} 2>/dev/null && echo DONE {quoted(name)}"
+        for name in sorted(names)
+    )
+    return "\n".join([*lines, "echo over", ""])
 
 
 def quoted(what: str) -> str:
@@ -127,3 +152,20 @@ def test_mounts_of_two_users_stay_their_own(cluster: Cluster, node: str, uid: in
     read = cluster.srun("docker run --rm --user 0 -v /home/ann/d:/d img cat /d/file", user="bob")
     cluster.must(node, "rm -rf d; chmod 700 .", user="ann")
     assert "mine" not in done.out + read.out and done.status and read.status == 1, (done, read)
+
+
+@pytest.mark.parametrize(
+    ("user", "asked", "made", "words"),
+    [
+        ("--user 0", '"UsernsMode": ""', '"UsernsMode": "host"', "root inside is root of the node's user namespace"),
+        ("", '"UsernsMode": "host"', '"UsernsMode": ""', "it is in a user namespace of its own"),
+    ],
+    ids=["root of the node", "a user of nobody's"],
+)
+def test_what_dockerd_made_of_another_user_namespace_is_ended(
+    cluster: Cluster, node: str, uid: int, user: str, asked: str, made: str, words: str
+) -> None:
+    with gate(cluster, "rewritten", "/containers/create", (asked, made)):
+        job = cluster.run(f"docker run --rm {user} img sleep 600; echo exit $?")
+    assert "this container was ended: it was not confined as asked" in job.output, job.output
+    assert words in str(job.events("differs")[0]["what"]), job.events("differs")

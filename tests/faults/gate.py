@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from tests.cluster.slurm import Cluster
 
 PROGRAM = r"""
-import os, socket, sys, threading, time
+import os, re, socket, sys, threading, time
 GATE, DOCKERD, WHEN, WHAT, *REWRITE = sys.argv[1:]
 OLD, NEW = [text.encode() for text in REWRITE] or (b"", b"")
 def held():
@@ -29,7 +29,10 @@ def serve(client):
     first = client.recv(65536)
     line = first.split(b"\r\n")[0].decode("latin-1")
     if WHEN == "rewritten" and line.startswith("POST ") and WHAT in line:
-        first = first.replace(OLD, NEW.ljust(len(OLD)))
+        head, end, body = first.partition(b"\r\n\r\n")
+        longer = len(new := body.replace(OLD, NEW)) - len(body)
+        length = lambda found: found[1] + b"%d" % (int(found[2]) + longer)
+        first = re.sub(rb"(?i)(content-length: )(\d+)", length, head) + end + new
     chosen = WHEN != "rewritten" and line.startswith("POST ") and WHAT in line and not os.path.exists(GATE + ".held")
     daemon = socket.socket(socket.AF_UNIX)
     daemon.connect(DOCKERD)
@@ -69,7 +72,7 @@ class Gate:
 def gate(cluster: Cluster, when: str, what: str, rewrite: tuple[str, str] = ("", "")) -> Iterator[Gate]:
     """Hold the next POST whose first line contains `what`, when it is "asked", or when dockerd has "answered" it.
 
-    "rewritten": hold none, and tell dockerd the second text of `rewrite` where such a POST has the first, the longer.
+    "rewritten": hold none, and tell dockerd the second text of `rewrite` where such a POST has the first.
     """
     node, path = cluster.node, "/run/lab-gate"
     cluster.must(node, f"rm -f {path}*; cat > {path}.py", stdin=PROGRAM)
