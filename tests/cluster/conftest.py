@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cluster of the lab that `--lab` names: up once a session, left running for the next one.
 
-With `-n 2` (pytest-xdist) each worker has a node of its own.
+With `-n` (pytest-xdist) each worker has a node of its own.
 """
 
 from __future__ import annotations

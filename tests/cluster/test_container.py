@@ -191,6 +191,7 @@ def commands(cluster: Cluster) -> dict[str, Done]:
     return cluster.srun_each({name: script for name, (script, _) in COMMANDS.items()})
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_docker_cli_works_unmodified(commands: dict[str, Done], name: str) -> None:
     assert COMMANDS[name][1] in commands[name].out.replace("\r", ""), commands[name]

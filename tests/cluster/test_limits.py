@@ -82,6 +82,7 @@ for i in $(seq 100); do docker run --rm img true || break; for j in 1 2 3 4; do 
 kill $(jobs -p)"""
 
 
+@pytest.mark.anywhere
 def test_a_job_too_small_for_a_container_is_told_so_in_words(cluster: Cluster, node: str) -> None:
     done = cluster.srun(FULL_JOB, options="-p small --mem=600", timeout=240)
     assert "no room for a container's processes" in done.err, done
@@ -97,6 +98,7 @@ def test_slurms_own_threads_have_room_when_a_job_is_full(cluster: Cluster, node:
     assert "fatal" not in cluster.must(node, f"grep -F '[{job.id}.' /var/log/slurm/slurmd.log || true")
 
 
+@pytest.mark.anywhere
 def test_the_number_of_containers_of_a_job_is_bounded(cluster: Cluster, node: str) -> None:
     done = cluster.srun("for i in $(seq 65); do docker create img true >/dev/null; done; docker ps -aq | wc -l")
     assert done.out.split()[-1] == "64", done
