@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import pytest
 
+from slurm_hooks.knobs.seccomp import OF_MAKER
+from tests.attacks.calls import ASK, BRING, EPERM, every_call
 from tests.cluster.remap import remapped
 from tests.cluster.slurm import Cluster
 from tests.faults.gate import gate
@@ -119,6 +122,18 @@ def test_the_kernel_counts_on_the_maker_of_a_user_namespace(cluster: Cluster, no
     """Why inotify is closed, and pending signals are few (knobs/seccomp.py, ulimits.py). If this fails, open them."""
     said = cluster.must(node, "python3 -", stdin=COUNTED.replace("WHAT", what))
     assert said == "root of the node gets False\nand afterwards True\n"
+
+
+def test_its_filter_is_that_of_all_others_and_closes_more(cluster: Cluster, node: str, uid: int) -> None:
+    """ptrace(2) of others, setns(2), keys, mounts: closed before the kernel asks who it is (test_syscalls.py)."""
+    cluster.must(node, "cat > calls", user="ann", stdin=every_call())
+    run = "docker run -i --rm -v $PWD/py:/py:ro -e PYTHONHOME=/py"
+    done = cluster.srun_each(
+        {"bring": BRING, "root": f"{run} --user 0 img {ASK}", "user": f"{run} img {ASK}; rm -rf py calls"}
+    )
+    root, user = (json.loads(done[who].out.splitlines()[-1]) for who in ("root", "user"))
+    assert user["setns"] == user["keyctl"] == user["mount"] == user["PTRACE_ATTACH"] == EPERM
+    assert {call: answer for call, answer in root.items() if answer != user[call]} == dict.fromkeys(OF_MAKER, EPERM)
 
 
 def test_a_setuid_file_of_root_inside_is_none_outside(cluster: Cluster, node: str, uid: int) -> None:
