@@ -62,8 +62,11 @@ class Views:
         return os.readlink(str(fd), dir_fd=self._fds)
 
 
-def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> int:
-    """An O_PATH descriptor of `path`, walked with the rights of the user. Raises OSError.
+def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> tuple[int, os.stat_result]:
+    """An O_PATH descriptor of `path`, walked with the rights of the user, and what it is. Raises OSError.
+
+    It is the user who asks what it is, too: an NFS server that takes root for nobody refuses root even that, until
+    it has the file at hand.
 
     Only the effective ids change: real and saved ones stay root's, so the user's processes can neither signal
     nor trace us meanwhile (kill(2), ptrace(2)). Capabilities leave the effective set with the uid.
@@ -72,7 +75,8 @@ def open_as(path: str, uid: int, gid: int, groups: Sequence[int]) -> int:
     os.setegid(gid)
     os.seteuid(uid)
     try:
-        return linux.openat2(path, os.O_PATH, linux.RESOLVE_NO_MAGICLINKS)
+        fd = linux.openat2(path, os.O_PATH, linux.RESOLVE_NO_MAGICLINKS)
+        return fd, os.fstat(fd)
     finally:
         os.seteuid(0)
         os.setegid(0)
@@ -98,9 +102,9 @@ def why_not(error: OSError, path: str) -> tuple[str, str]:
     return words, "Only what you can reach yourself can be mounted."
 
 
-def kind_of(fd: int) -> str:
-    """directory, file, socket, pipe or device."""
-    return KINDS.get(stat.S_IFMT(os.fstat(fd).st_mode), "thing of an unknown kind")
+def kind_of(mode: int) -> str:
+    """directory, file, socket, pipe or device, by st_mode."""
+    return KINDS.get(stat.S_IFMT(mode), "thing of an unknown kind")
 
 
 MOST_GROUPS = 128  # in a map, which is a page at most (user_namespaces(7))

@@ -132,8 +132,8 @@ def main() -> None:
         views.enter_asker()
         trees: list[int] = []
         for index, one in enumerate(wish["stages"]):  # noqa: B007 (index names the culprit below)
-            fd = stages.open_as(one["source"], wish["uid"], wish["gid"], wish["groups"])
-            found.append({"path": views.real_path(fd), "kind": stages.kind_of(fd), "owner": os.fstat(fd).st_uid})
+            fd, what = stages.open_as(one["source"], wish["uid"], wish["gid"], wish["groups"])
+            found.append({"path": views.real_path(fd), "kind": stages.kind_of(what.st_mode), "owner": what.st_uid})
             trees.append(fd)
         _say(opened=found)
         if not json.loads(sys.stdin.readline() or "{}").get("go"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster import nfs
 from tests.cluster.remap import REMAP, remapped
 from tests.cluster.slurm import Cluster
 
@@ -82,6 +83,30 @@ def test_root_inside_writes_to_a_directory_of_the_users_project(cluster: Cluster
             cluster.must(host, "gpasswd -d ann bob; scontrol reconfigure")
         cluster.must(node, "rm -rf /home/ann/d")
     assert done.out.endswith("ann bob\nann bob\n"), done
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_what_it_writes_on_a_file_system_is_the_users(cluster: Cluster, node: str, uid: int, kind: str) -> None:
+    if cluster.sh(node, f"modprobe loop; losetup --find && grep -qw {kind} /proc/filesystems").status:
+        pytest.skip(f"the node of this lab has no loop device, or its kernel no {kind}")
+    disk, place = "/var/tmp/lab-disk", "/mnt/lab-disk"
+    cluster.must(
+        node,
+        f"set -e; truncate -s 400M {disk}; mkfs.{kind} -q {disk}; mkdir -p {place}; mount -o loop {disk} {place}; "
+        f"install -d -m 700 -o ann -g ann {place}/d",
+    )
+    try:
+        done = cluster.srun(f"docker run --rm --user 0 -v {place}/d:/d img touch /d/x; stat -c '%U %G' {place}/d/x")
+    finally:
+        cluster.must(node, f"umount {place}; rmdir {place}; rm {disk}")
+    assert done.out.endswith("\nann ann\n"), done
+
+
+def test_nfs_is_refused_by_its_name(cluster: Cluster, node: str, uid: int) -> None:
+    with nfs.mounted(cluster) as place:
+        cluster.must(node, f"install -d -m 700 -o ann -g ann {nfs.ON_DISK}/ann")
+        done = cluster.srun(f"docker run --rm --user 0 -v {place}/ann:/d img touch /d/x")
+    assert "it is on nfs4, whose files root inside could not own" in done.err, done
 
 
 def test_a_file_system_that_cannot_is_refused_by_its_name(cluster: Cluster, node: str, uid: int) -> None:

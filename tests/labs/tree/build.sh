@@ -43,7 +43,8 @@ mmdebstrap --mode=root --variant=minbase --format=tar --include="$packages" \
     --essential-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
     --customize-hook='chroot "$1" systemctl --quiet disable docker.service docker.socket containerd.service \
         munge.service slurmctld.service slurmd.service apt-daily.timer apt-daily-upgrade.timer \
-        dpkg-db-backup.timer fstrim.timer docker-registry.service atd.service cron.service ssh.service' \
+        dpkg-db-backup.timer fstrim.timer docker-registry.service atd.service cron.service ssh.service \
+        nfs-server.service nfs-client.target nfs-blkmap.service rpcbind.service rpcbind.socket' \
     --customize-hook='chroot "$1" useradd --uid 1001 --shell /bin/bash --no-create-home ann' \
     --customize-hook='chroot "$1" useradd --uid 1002 --shell /bin/bash --no-create-home bob' \
     --customize-hook='rm -rf "$1"/usr/lib/python3/dist-packages/networkx/*/tests \
