@@ -39,6 +39,19 @@ def test_a_user_types_a_name_and_gets_there(cluster: Cluster, node: str) -> None
     assert "other.example" not in cluster.must(node, "cat /run/lab-heard; true")
 
 
+def test_a_service_on_another_node_is_reached_by_its_name_and_nothing_else_there(cluster: Cluster, node: str) -> None:
+    if len(cluster.lab.nodes) < 2:
+        pytest.skip("a lab of one node")
+    other = cluster.lab.nodes[1]
+    serve = "while :; do echo hello | busybox nc -l -p 27000; done"
+    cluster.must(other, f"setsid --fork timeout 60 sh -c '{serve}' </dev/null >/dev/null 2>&1")
+    with cluster.site(node, f'[network.node]\nreach = ["{other}:27000/tcp"]'):
+        stand(cluster)
+        ask = f"nc -w 3 {other} 27000 </dev/null; nc -w 3 {other} 6818 </dev/null"
+        said = cluster.srun(f"docker run --rm --network node img sh -c '{ask}'")
+    assert said.out.splitlines()[-1] == "hello" and "No route to host" in said.err, said
+
+
 def test_without_the_word_there_is_no_network(cluster: Cluster, node: str) -> None:
     said = cluster.srun("docker run --rm img cat /proc/net/dev /proc/net/route; docker network ls --format '{{.Name}}'")
     lines = said.out.splitlines()
