@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         "--older-than", type=float, default=300, metavar="SECONDS",
         help="leave younger records alone (300); slurmstepd and slurmctld are asked in any case",
     )  # fmt: skip
+    networks = verb(
+        "networks", "Resolve what restricted networks reach, and write their firewall where it does not stand.",
+        "slurm-hooks networks --dry-run",
+    )  # fmt: skip
+    networks.add_argument("--dry-run", action="store_true", help="print the rules for nft; do nothing")
+    networks.add_argument("--json", action="store_true", help="for programs")
     verb("broker", "Serve the Docker API to jobs (a systemd unit runs it).", "slurm-hooks broker")
     report = verb(
         "report", "What happened in a job, in order; or what holds the node.",
@@ -115,6 +121,10 @@ def run(wish: argparse.Namespace) -> int:
             from slurm_hooks import sweep
 
             return sweep.main(older_than=wish.older_than, dry_run=wish.dry_run, as_json=wish.json)
+        case "networks":
+            from slurm_hooks import networks
+
+            return networks.main(dry_run=wish.dry_run, as_json=wish.json)
         case "broker":
             from slurm_hooks.broker import server
 

@@ -27,6 +27,7 @@ EVENTS = "/var/log/slurm-hooks/events.jsonl"
 STATE = "/var/lib/slurm-hooks"
 DOCKER_SOCKET = "/run/slurm-hooks-docker/docker.sock"
 PROGRAM = "/usr/bin/slurm-hooks"
+NETWORKS = f"{RUN}/networks.json"  # what of the restricted networks stands, by slurm-hooks networks
 
 
 def stamp(source: str = SOURCE) -> list[int]:

@@ -95,6 +95,23 @@ class Engine:
                 raise self._fault(again) from None
         return found
 
+    def networks(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
+        """Networks with a label, as `docker network ls` has them: Id, Name, Created, Labels, Options, …"""
+        path = f"/networks?{urlencode({'filters': json.dumps({'label': [label]})})}"
+        try:
+            found: list[dict[str, Any]] = self._value(path)
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return found
+
+    def remove_network(self, network: str) -> str:
+        """Remove a network, of which no container may be left; what went wrong, in words."""
+        try:
+            status, _, body = self._ask("DELETE", f"/networks/{quote(network)}", REQUEST_SECONDS)
+        except FAULTS as error:
+            raise self._fault(error) from None
+        return "" if status in (200, 204, 404) else _message(body) or str(status)
+
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/{id}/json."""
         return self._mapping(f"/containers/{container}/json")

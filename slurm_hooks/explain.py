@@ -18,7 +18,7 @@ from slurm_hooks.broker import model, routes
 from slurm_hooks.broker.http1 import Request
 from slurm_hooks.commandline import Command, Use
 from slurm_hooks.errors import HooksError, Refused, with_help
-from slurm_hooks.knobs import execs, identity, mounts, userns
+from slurm_hooks.knobs import execs, identity, mounts, network, userns
 from slurm_hooks.knobs.contract import JobFacts, Remap, Row, unit_of
 from slurm_hooks.knobs.flags import flag
 from slurm_hooks.policy import filled
@@ -121,6 +121,8 @@ def _of_use(command: Command, use: Use, job: JobFacts, site: Settings) -> Line:
     unit = _unit(use)
     if unit == "User" and _is_root(_create(command, [use]).user, site):
         return Line("later", use.typed, ROOT_INSIDE, "identity")
+    if unit == network.MODE and model.units(_create(command, [use])).get(unit) in site.network:
+        return Line("passes", use.typed, "the services that the site lists for it, and nothing else", "network")
     if unit not in ROWS or (row := ROWS[unit]).action in ("allow", "cap"):
         return Line("passes", use.typed, "", knobs.OWNERS.get(unit, ""))
     if row.action == "drop":

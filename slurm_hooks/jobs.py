@@ -5,6 +5,7 @@
         job                  written by hooks only: the whole truth about the job, one JSON object
         containers/<nonce>   written by the broker only, before dockerd hears of the container
         ops/<name>           written by the broker only: what it did once for the job
+        networks/<name>      written by the broker only, before dockerd hears of it: a restricted network of the job's
     /run/slurm-hooks/gone/<id>-<restart>-<boot>
                              the tombstone: `job` with the clean verdict, for a day
 
@@ -234,10 +235,15 @@ def latest(job_id: int, run: str = config.RUN) -> Job | None:
     return max(mine, key=lambda job: (job.opened, job.restart), default=None)
 
 
+def networks(of_key: str, run: str = config.RUN) -> str:
+    """The directory of the notes of a job's own networks; there once it has one."""
+    return f"{directory(of_key, run)}/networks"
+
+
 def had_containers(of_key: str, run: str = config.RUN) -> bool:
-    """Did the broker ever begin a container for the job? Its own notes stay until the Epilog is through."""
+    """Did the broker ever begin a container for the job, or a network? Notes of what is left stay till its Epilog."""
     try:
-        return bool(os.listdir(f"{directory(of_key, run)}/containers"))
+        return bool(os.listdir(f"{directory(of_key, run)}/containers")) or os.path.isdir(networks(of_key, run))
     except FileNotFoundError:
         return False
 

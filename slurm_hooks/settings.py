@@ -7,10 +7,14 @@ and `slurm-hooks check` names each choice that weakens a promise.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+from slurm_hooks import bridges
+from slurm_hooks.services import Service, barred, parsed
 
 Pids = Annotated[int, Meta(ge=16, le=4_194_304)]  # processes and threads; the kernel's own maximum
 Number = Annotated[int, Meta(ge=1, le=10_000)]
@@ -142,6 +146,37 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     socket: Prefix = "/run/slurm-hooks-docker/docker.sock"
     data_root: Place = "/var/lib/slurm-hooks-docker"
+    pool: str = "198.18.0.0/15"  # of containers in restricted networks; RFC 2544's, which no site routes
+
+    def __post_init__(self) -> None:
+        if barred(self.addresses) or not 8 <= self.addresses.prefixlen <= OF_JOB:
+            raise ValueError(f"pool {self.pool}: a network of /8 to /{OF_JOB} that may be a host's")
+
+    @property
+    def addresses(self) -> IPv4Network:
+        """The pool. Raises ValueError."""
+        return IPv4Network(self.pool)
+
+
+OF_JOB = 24  # the prefix of a job's own part of the pool
+NetworkName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,19}$")]
+Reach = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+RESERVED = ("none", "default", "bridge", "host", "container", "nat", "null")  # that mean something to dockerd
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True):
+    """A restricted network that jobs may join by its name."""
+
+    reach: Reach  # HOST:PORT/tcp, HOST:FIRST-LAST/udp, ADDRESS/BITS:PORT/tcp
+
+    def __post_init__(self) -> None:
+        if len(set(self.reach)) != len(self.services):
+            raise ValueError("reach names a service twice")
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """What it reaches. Raises ValueError."""
+        return tuple(map(parsed, self.reach))
 
 
 class Epilog(Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,8 +201,18 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     devices: Devices = field(default_factory=Devices)
     docker: Docker = field(default_factory=Docker)
     epilog: Epilog = field(default_factory=Epilog)
+    network: dict[NetworkName, Network] = field(default_factory=dict)  # restricted ones, by name; none: none is offered
 
     def __post_init__(self) -> None:
+        prefixes = [bridges.prefix(name) for name in self.network]
+        for name, network in self.network.items():
+            if name in RESERVED:
+                raise ValueError(f"network {name}: the name means something else to Docker; choose another")
+            if prefixes.count(bridges.prefix(name)) > 1:
+                raise ValueError(f"network {name}: another one's bridges would be called alike; choose another name")
+            for service in network.services:
+                if service.network and (why := barred(service.network, [self.docker.addresses])):
+                    raise ValueError(f"network {name}: {service.text}: {why}")
         for name in self.partition:
             self.of_partition(name)  # raises ValueError where its words do not fit the site's
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slurm_hooks import cgroups, config, controller, engine, epilog, escapes, events, jobs, linux, teardown
+from slurm_hooks import bridges, cgroups, config, controller, engine, epilog, escapes, events, jobs, linux, teardown
 from slurm_hooks.broker import notes
 from slurm_hooks.errors import HooksError, NodeFault, one_line
 
@@ -90,6 +90,7 @@ def sweep(older_than: float, *, dry_run: bool = False) -> Iterator[Found]:
     for job in sorted(jobs.everyone(), key=lambda job: job.opened):
         why = may_live(job, older_than) or slurm_has(job, slurm)
         yield _kept(job, why) if why else _over(job, dry_run=dry_run)
+    yield from lost_networks(dry_run=dry_run)
     for key, containers in orphans().items():
         try:
             job = described(key, containers)
@@ -124,6 +125,35 @@ def unreadable(older_than: float, *, dry_run: bool) -> Iterator[Found]:
             continue  # its Epilog is through
         except NodeFault as error:
             yield _unknown(key, str(error))
+
+
+def lost_networks(*, dry_run: bool) -> Iterator[Found]:
+    """Networks of jobs that have no record any more: of before a reboot, or of an Epilog that dockerd did not answer.
+
+    A network is made in a job that is open, so without a record its job is over. One that a container is in stays,
+    until the container is swept.
+    """
+    known = set(jobs.keys())
+    try:
+        dockerd = _engine()
+        there = dockerd.networks()
+    except NodeFault:
+        return  # told with the containers
+    for network in there:
+        key = str((network.get("Labels") or {}).get(engine.LABEL_JOB, ""))
+        if key not in known and KEY.fullmatch(key):
+            problem = "" if dry_run else dockerd.remove_network(str(network["Id"]))
+            why = f"a network without a record{f' ({problem})' if problem else ''}"
+            yield _unknown(key, why, "over" if dry_run else "kept" if problem else "swept")
+    bridged = {str((network.get("Options") or {}).get(bridges.OPTION)) for network in there}
+    numbers = {int(key.partition("-")[0]) for key in known if KEY.fullmatch(key)}
+    for name, job in bridges.every().items():
+        if name not in bridged and job not in numbers:
+            if not dry_run:
+                bridges.remove(name)
+            yield _unknown(
+                f"{job}-?", f"the bridge {name}, of which dockerd knows nothing", "over" if dry_run else "swept"
+            )
 
 
 def _unknown(key: str, why: str, action: str = "kept") -> Found:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from slurm_hooks import cgroups, config, escapes, events, jobs, linux, stages, tasks
+from slurm_hooks import bridges, cgroups, config, escapes, events, jobs, linux, stages, tasks
 from slurm_hooks.errors import NodeFault
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ DOCKER_SECONDS = 10.0  # for dockerd to come (back), as after a restart, and to 
 # More for a dockerd that answers: it waits 10 s itself for the end of a container that it kills, and on a busy node
 # says then that it did not come. Asked once more, it removes it.
 AGAIN_SECONDS = 5.0
+NETWORK_SECONDS = 5.0  # for dockerd to let go of a network, once its containers are removed
 CONTAINERD_SECONDS = 6.0  # for containerd to take down what dockerd did not
 TERM_BIT = 1 << 14  # SIGTERM in the masks of proc_pid_status(5)
 
@@ -192,6 +193,41 @@ class EndTasks:
 
 
 @dataclass(frozen=True)
+class RemoveNetworks:
+    """The job's own part of restricted networks, by label; and a bridge that dockerd knows nothing of."""
+
+    job: int
+    key: str
+
+    def __str__(self) -> str:
+        return f"remove the docker networks labelled {self.key}, and their bridges"
+
+    def do(self, node: Node) -> None:
+        engine = node.engine  # RemoveContainers has waited for it
+        if engine is None:
+            return
+        from slurm_hooks.engine import LABEL_JOB
+
+        try:
+            deadline = time.monotonic() + NETWORK_SECONDS
+            # dockerd lets a container's end of it go a moment after the container.
+            while there := engine.networks(f"{LABEL_JOB}={self.key}"):
+                problems = [engine.remove_network(str(network["Id"])) for network in there]
+                if any(problems):
+                    if time.monotonic() > deadline:
+                        return
+                    time.sleep(0.1)
+            known = {str((network.get("Options") or {}).get(bridges.OPTION)) for network in engine.networks()}
+            for bridge in bridges.of_job(self.job):
+                if bridge not in known:
+                    bridges.remove(bridge)
+        except NodeFault as error:
+            node.lost(error)
+        except OSError:
+            pass  # the fresh look will tell
+
+
+@dataclass(frozen=True)
 class UnmountRoots:
     """The roots of containers that are mounted still: dockerd was killed between a container's end and its removal."""
 
@@ -255,6 +291,8 @@ def plan(
         operations.append(EndProcesses(targets))
     operations.append(RemoveContainers(job.key, tuple(sorted(noted)), tuple(own)))
     operations.append(EndTasks(job.key, tuple(sorted(ids)), tuple(own)))
+    if escapes.has_networks(job, run):
+        operations.append(RemoveNetworks(job.id, job.key))
     if roots := {one.root for one in noted.values() if one.root}:
         operations.append(UnmountRoots(tuple(sorted(roots))))
     operations.append(Unstage(job.key))

@@ -73,6 +73,8 @@ def _known(event: Event) -> str:
             return str(event["why"])
         case "epilog":
             return f"{event['verdict']}, {event['seconds']:.2f} s{_peaks(event)}"
+        case "networks":
+            return event["why"] or f"the rules of restricted networks: {event['rules']}"
         case "sweep":
             return f"no Epilog has ended it: {event['why']}"
         case "swept":

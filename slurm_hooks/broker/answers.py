@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slurm_hooks.knobs import seccomp
+from slurm_hooks.knobs import network, seccomp
 
 HIDDEN = ""  # the source of a mount of our own, which the user did not ask for
 
@@ -88,11 +88,35 @@ NETWORK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def networks(asked: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-    """GET /networks, filtered; a filter that does not name something of it finds nothing."""
-    says = {"name": "none", "id": NETWORK["Id"], "driver": "null", "scope": "local", "type": "builtin"}
-    matches = all(any(value in says.get(name, "") for value in values) for name, values in asked.items())
-    return [NETWORK] if matches else []
+def offered(names: Iterable[str]) -> list[dict[str, Any]]:
+    """What there is of networks: `none`, and what the site offers by name."""
+    others = [NETWORK | {"Name": name, "Id": f"{number:064x}", "Driver": "bridge", "EnableIPv4": True}
+              for number, name in enumerate(sorted(names), 1)]  # fmt: skip
+    return [NETWORK, *others]
+
+
+def networks(asked: Mapping[str, list[str]], names: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """GET /networks, filtered; a filter that does not name something of one does not find it."""
+    found = []
+    for one in offered(names):
+        kind = "builtin" if one is NETWORK else "custom"
+        says = {"name": one["Name"], "id": one["Id"], "driver": one["Driver"], "scope": "local", "type": kind}
+        if all(any(value in says.get(name, "") for value in values) for name, values in asked.items()):
+            found.append(one)
+    return found
+
+
+def joined(container: dict[str, Any], key: str) -> dict[str, Any]:
+    """A container, of the list or inspected, with its network as the site calls it."""
+    mine = network.docker_name(key, "")
+    host, settings = container.get("HostConfig"), container.get("NetworkSettings")
+    seen = dict(container)
+    if isinstance(host, dict) and isinstance(host.get("NetworkMode"), str):
+        seen["HostConfig"] = {**host, "NetworkMode": host["NetworkMode"].removeprefix(mine)}
+    if isinstance(settings, dict) and isinstance(settings.get("Networks"), dict):
+        named = {name.removeprefix(mine): one for name, one in settings["Networks"].items()}
+        seen["NetworkSettings"] = {**settings, "Networks": named}
+    return seen
 
 
 def _own_name(name: str, name_prefix: str) -> str:

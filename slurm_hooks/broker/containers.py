@@ -11,6 +11,7 @@ from slurm_hooks.broker import answers, filters, launch, notes
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream
 from slurm_hooks.broker.streams import Rewritten
+from slurm_hooks.knobs import network
 from slurm_hooks.knobs.process import LABEL_JOB
 
 RENAMING = asyncio.Lock()  # one at a time, so that notes and dockerd have the same name last
@@ -34,13 +35,16 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     wanted = filters.for_list(
         filters.decoded(query.get("filters", "")), _label(asker), _prefix(asker), lambda name: own(asker, name).id
     )
+    if "network" in wanted:
+        wanted["network"] = [network.docker_name(asker.job.key, name) for name in wanted["network"]]
     status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(wanted)})
     if status != 200:
         return status, said
     mine = notes.of(asker.job)
     typed = {note.id: note.image for note in mine}
     sources = {path: source for note in mine for path, source in note.sources.items()}
-    return status, [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
+    found = [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
+    return status, [answers.joined(one, asker.job.key) for one in found]
 
 
 async def watched(up: Upstream, asker: Asker, query: dict[str, str]) -> Answer:
@@ -63,7 +67,8 @@ async def inspected(up: Upstream, asker: Asker, reference: str, query: dict[str,
     status, said = await up.value("GET", f"/containers/{note.id}/json", query)
     if status != 200:
         return status, said
-    return status, answers.of_image(answers.inspected(said, _prefix(asker), note.sources), {note.id: note.image})
+    seen = answers.of_image(answers.inspected(said, _prefix(asker), note.sources), {note.id: note.image})
+    return status, answers.joined(seen, asker.job.key)
 
 
 async def removed(up: Upstream, asker: Asker, reference: str, *, force: str) -> tuple[int, Any]:

@@ -87,8 +87,8 @@ async def _create(c: Connection, asker: Asker, match: routes.Match, request: Req
 
 async def _start(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     up = await _served(c, request)
-    c.broker.settings()
-    await c.reply_value(*await launch.start(up, asker, containers.own(asker, match.name)))
+    site = c.broker.settings()
+    await c.reply_value(*await launch.start(up, site, asker, containers.own(asker, match.name)))
 
 
 async def _own(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -117,8 +117,8 @@ async def _pause(c: Connection, asker: Asker, match: routes.Match, request: Requ
 
 async def _restart(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     up = await _served(c, request)
-    c.broker.settings()
-    await c.reply_value(*await launch.restart(up, asker, containers.own(asker, match.name), match.query))
+    site = c.broker.settings()
+    await c.reply_value(*await launch.restart(up, site, asker, containers.own(asker, match.name), match.query))
 
 
 async def _rename(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
@@ -132,14 +132,17 @@ async def _prune(c: Connection, asker: Asker, match: routes.Match, request: Requ
 
 async def _networks(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     await _served(c, request)
-    await c.reply_value(200, answers.networks(filters.decoded(match.query.get("filters", ""))))
+    asked = filters.decoded(match.query.get("filters", ""))
+    await c.reply_value(200, answers.networks(asked, c.broker.settings().network))
 
 
 async def _network(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
     await _served(c, request)
-    if match.name not in (answers.NETWORK["Name"], answers.NETWORK["Id"]):
-        raise NotFound(f"network {match.name} not found")
-    await c.reply_value(200, answers.NETWORK)
+    for one in answers.offered(c.broker.settings().network):
+        if match.name in (one["Name"], one["Id"]):
+            await c.reply_value(200, one)
+            return
+    raise NotFound(f"network {match.name} not found")
 
 
 async def _volumes(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:

@@ -21,6 +21,7 @@ from slurm_hooks.broker import (
     images,
     keeper,
     model,
+    networks,
     notes,
     passwd,
     readback,
@@ -32,7 +33,7 @@ from slurm_hooks.broker import (
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
-from slurm_hooks.knobs import identity, resources, ulimits, userns
+from slurm_hooks.knobs import identity, network, resources, ulimits, userns
 from slurm_hooks.knobs import rootfs as rootfs_knob
 from slurm_hooks.knobs.contract import JobFacts, Remap
 from slurm_hooks.settings import Settings
@@ -89,7 +90,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         nonce = notes.new_nonce()
         wanted = model.decode(body, model.Create)
         remapped = await remap.of(up) if wanted.user in identity.ROOTS and site.container.root == "remap" else None
-        facts = facts_of(asker, nonce, remapped)
+        facts = replace(facts_of(asker, nonce, remapped), reach=networks.reach(site))
         found = await images.look(up, wanted.image or "")
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")
@@ -106,7 +107,11 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             typed = {staged[stage.target]: stage.source for stage in decision.stages}
             own = await _own_files(asker, facts, image, decision)
             shown = typed | dict.fromkeys(own.values(), answers.HIDDEN)
-            note = notes.amend(job, note, sources=shown, asked=_for_read_back(decision.fields, staged, remapped))
+            asked = _for_read_back(decision.fields, staged, remapped)
+            if decision.network:
+                own_part = await networks.joined(up, site, job, decision.network)
+                asked["network"] = {"name": decision.network, "subnet": own_part.subnet}
+            note = notes.amend(job, note, sources=shown, asked=asked)
             name = answers.prefix(job.id, job.restart) + note.name
             new_body = decision.body(staged, image.volumes, own) | {"Image": image.id}
         except BaseException:
@@ -134,8 +139,10 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         "create", job=job.id, restart=job.restart, container=note.name, id=said["Id"][:12], image=note.image,
         pids=decision.fields["HostConfig.PidsLimit"], mounts=list(typed.values()),
     )  # fmt: skip
-    asked = model.units(wanted)
-    warnings = [text for text in said.get("Warnings") or [] if not resources.unasked(text, asked)]
+    units = model.units(wanted)
+    warnings = [
+        text for text in said.get("Warnings") or [] if not resources.unasked(text, units) and not network.stale(text)
+    ]
     return 201, {"Id": said["Id"], "Warnings": warnings}
 
 
@@ -182,10 +189,11 @@ async def _undo(job: jobs.Job, note: notes.Note) -> None:
     notes.drop(job.key, note.nonce)
 
 
-async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]:
+async def start(up: Upstream, site: Settings, asker: Asker, note: notes.Note) -> tuple[int, Any]:
     """POST /containers/{id}/start, answered after the read-back: (status, JSON value). Raises HooksError."""
     job = asker.job
     with held(job):
+        networks.standing(site, note.asked)
         if not note.asked.get("HostConfig.ReadonlyRootfs"):
             with refused_by("mounts"):  # again: an earlier start may have put links into a writable root
                 await rootfs.refuse_links(up, note.id)
@@ -218,7 +226,9 @@ async def start(up: Upstream, asker: Asker, note: notes.Note) -> tuple[int, Any]
     return 204, None
 
 
-async def restart(up: Upstream, asker: Asker, note: notes.Note, query: dict[str, str]) -> tuple[int, Any]:
+async def restart(
+    up: Upstream, site: Settings, asker: Asker, note: notes.Note, query: dict[str, str]
+) -> tuple[int, Any]:
     """POST /containers/{id}/restart as a stop and a start: (status, JSON value). Raises HooksError.
 
     The stop's grace is the user's to choose, so the job is not held meanwhile: the Epilog would wait for it.
@@ -230,7 +240,7 @@ async def restart(up: Upstream, asker: Asker, note: notes.Note, query: dict[str,
     status, said = await up.value("POST", f"/containers/{note.id}/stop", query)
     if status not in (204, 304):
         return status, {"message": in_own_names(said, asker.job)}
-    status, said = await start(up, asker, note)
+    status, said = await start(up, site, asker, note)
     return (204, None) if status == 304 else (status, said)  # 304: somebody else has started it
 
 

@@ -73,8 +73,9 @@ def join(asker: Asker, site: Settings | None, why_not: str) -> tuple[int, str]:
     if site is None:
         return 200, f"slurm-hooks: no containers in this job: {why_not}"
     most = min(site.of_partition(job.partition).container.most_pids, job.figure)
+    network = f"--network none or {', '.join(sorted(site.network))}" if site.network else "without network"
     return 200, (
-        f"slurm-hooks: docker runs in job {job.id}: as {job.user}, without network, "
+        f"slurm-hooks: docker runs in job {job.id}: as {job.user}, {network}, "
         f"at most {job.figure} processes in all, {most} in a container"
     )
 

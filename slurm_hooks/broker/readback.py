@@ -8,12 +8,14 @@ import glob
 import os
 import re
 import select
+import socket
+import sys
 import time
 from typing import Any
 
 from slurm_hooks import cgroups, devnodes, linux
 from slurm_hooks.knobs import ulimits
-from slurm_hooks.knobs.contract import Seen
+from slurm_hooks.knobs.contract import Links, Seen
 
 SELINUX_STORES = "/var/lib/selinux"
 NAMESPACES = ("pid", "net", "ipc", "mnt", "uts", "user")
@@ -101,6 +103,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
             limits=ulimits.parsed(linux.read(f"/proc/{pid}/limits")),
             devices=devnodes.of_process(pid),
             id_maps=(linux.read(f"/proc/{pid}/uid_map"), linux.read(f"/proc/{pid}/gid_map")),
+            links=links(f"/proc/{pid}/net"),
         )
         # Read by number, so only now it is known that all of it was this process's. A task of cgroup v1 that is
         # exiting is shown at "/" well before its pidfd tells.
@@ -118,6 +121,30 @@ def cgroup_of(pid: int, version: int) -> str:
     """A process's cgroup; of the pids hierarchy on v1. Raises OSError."""
     lines = linux.cgroup_lines(linux.read(f"/proc/{pid}/cgroup"))
     return lines.get("pids" if version == 1 else "", "")
+
+
+def links(net: str) -> Links:
+    """The network of a process, by its /proc/<pid>/net. Raises OSError."""
+    devices = linux.read(f"{net}/dev").splitlines()[2:]
+    routes = (line.split() for line in linux.read(f"{net}/route").splitlines()[1:])
+    return Links(
+        interfaces=frozenset(line.partition(":")[0].strip() for line in devices),
+        routes=tuple((row[0], _dotted(row[1]), _dotted(row[2]), _dotted(row[7])) for row in routes),
+        ipv6=frozenset(line.split()[-1] for line in _lines(f"{net}/if_inet6")),
+    )
+
+
+def _dotted(text: str) -> str:
+    """An address that the kernel prints as a number of its own byte order (fib_route_seq_show)."""
+    return socket.inet_ntoa(int(text, 16).to_bytes(4, sys.byteorder))
+
+
+def _lines(path: str) -> list[str]:
+    """None where the kernel has no IPv6. Raises OSError."""
+    try:
+        return linux.read(path).splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _ends(pidfd: int, *, within: float) -> bool:

@@ -19,22 +19,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from slurm_hooks import cgroups, config, controller, linux
-from slurm_hooks.broker import readback
+from slurm_hooks.broker import networks, readback
 from slurm_hooks.check import packages, processes
 from slurm_hooks.check.units import DOCKERD, PROPERTIES, SWEEP, TIMER
 from slurm_hooks.engine import Engine
 from slurm_hooks.errors import HooksError
-from slurm_hooks.knobs.node import BROKER, File, Node
+from slurm_hooks.firewall import NFT
+from slurm_hooks.knobs.node import BROKER, NETWORKS, File, Node
 from slurm_hooks.settings import Settings
 
 HOOKS = ("Prolog", "Epilog", "TaskProlog", "TaskEpilog")
 SYSCTLS = (
     "kernel.pid_max", "kernel.threads-max", "kernel.unprivileged_bpf_disabled", "fs.protected_hardlinks",
-    "fs.protected_symlinks", "fs.suid_dumpable",
+    "fs.protected_symlinks", "fs.suid_dumpable", "net.ipv4.ip_forward",
 )  # fmt: skip
 SELINUX: dict[str, Literal["enforcing", "permissive"]] = {"1": "enforcing", "0": "permissive"}
 SSH = ("ssh.socket", "sshd.socket")  # systemd listens, and starts a sshd for each that comes
-UNITS = (BROKER, DOCKERD, SWEEP, TIMER, *SSH)
+UNITS = (BROKER, DOCKERD, SWEEP, TIMER, NETWORKS, *SSH)
 LIBRARY = "/usr/lib/slurm-hooks"
 DOCKER_SOCKETS = ("/run/docker.sock", "/run/containerd/containerd.sock")
 CLOSED = (f"{config.RUN}/jobs", os.path.dirname(config.EVENTS), "/var/lib/containerd")
@@ -85,6 +86,9 @@ def read(site: Settings) -> Node:
         managers=tuple(sorted(_managers())),
         pam=tuple(_pam("sshd")),
         sshd_asks_pam=_sshd_asks_pam(),
+        nft=any(os.access(path, os.X_OK) for path in NFT),
+        firewall=networks.reach(site).fault if site.network else "",
+        unresolved=networks.unresolved() if site.network else (),
     )
 
 

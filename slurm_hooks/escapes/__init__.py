@@ -17,12 +17,12 @@ from slurm_hooks.escapes.beside import beside, choices
 from slurm_hooks.escapes.inside import directories, is_inside, places, processes
 from slurm_hooks.escapes.left import LIKELY, NOTE, SURE, Left
 from slurm_hooks.escapes.mounted import mounts
-from slurm_hooks.escapes.runtime import Noted, bundles, noted, shims
+from slurm_hooks.escapes.runtime import Noted, bundles, has_networks, networks, noted, shims
 from slurm_hooks.escapes.words import described, ourselves
 
 __all__ = [
     "LIKELY", "NOTE", "SURE", "Left", "Noted", "beside", "choices", "described", "directories", "everything",
-    "is_inside", "mounts", "noted", "ourselves", "places", "processes", "shims",
+    "has_networks", "is_inside", "mounts", "noted", "ourselves", "places", "processes", "shims",
 ]  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def everything(
         *(Left("container", f"container {c['Id'][:12]} ({c.get('State', '?')})", "label") for c in containers),
         *shims(own),
         *bundles(own),
+        *networks(job, run),
         *mounts(job, [one.root for one in own.values()], run),
         *directories(job, run),
     ]

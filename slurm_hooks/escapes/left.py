@@ -12,7 +12,7 @@ SURE, LIKELY, NOTE = "sure", "likely", "note"  # NOTE: it may stay, and an opera
 class Left:
     """One thing of a job that is still on the node."""
 
-    kind: str  # process, container, shim, mount, cgroup; beside the job: escape, fuse, ipc, timer
+    kind: str  # process, container, shim, task, network, mount, cgroup; beside the job: escape, fuse, ipc, timer
     what: str  # one line for an operator
     evidence: str
     weight: str = SURE

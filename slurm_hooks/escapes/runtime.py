@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from slurm_hooks import config, jobs, linux, tasks
+from slurm_hooks import bridges, config, jobs, linux, tasks
 from slurm_hooks.escapes.left import Left
 
 TYPE_CHECKING = False
@@ -44,6 +44,17 @@ def shims(own: Mapping[str, Noted]) -> list[Left]:
         Left("shim", f"pid {pid} {os.path.basename(program)} of {container[:12]}", "its -id")
         for pid, container, program in tasks.shims({container: one.shim for container, one in own.items()})
     ]
+
+
+def has_networks(job: jobs.Job, run: str = config.RUN) -> bool:
+    """Had the job a restricted network: by the broker's notes, or by a bridge that is there?"""
+    return os.path.isdir(jobs.networks(job.key, run)) or bool(networks(job, run))
+
+
+def networks(job: jobs.Job, run: str = config.RUN) -> list[Left]:
+    """Bridges of the job's own networks. Two runs of a job call theirs alike, and a later one's is not this one's."""
+    found = bridges.of_job(job.id)
+    return [Left("network", f"the bridge {name}", "its name") for name in found if jobs.holds_cgroup(job, run)]
 
 
 def bundles(ids: Iterable[str]) -> list[Left]:

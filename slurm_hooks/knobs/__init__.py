@@ -82,6 +82,7 @@ class Decision:
 
     fields: dict[str, Any]
     stages: tuple[Stage, ...]
+    network: str = ""  # the site's name of the restricted one that it joins
 
     def body(
         self, staged: dict[str, str], volumes: Iterable[str] = (), own: Mapping[str, str] | None = None
@@ -131,16 +132,18 @@ def decide(create: Create, job: JobFacts, site: Settings, image_directory: str =
                 raise Refused(typed(unit, value), row.reason, row.todo)
     fields: dict[str, Any] = {}
     stages: tuple[Stage, ...] = ()
+    joins = ""
     for name, knob in KNOBS.items():
         own: Units = {unit: value for unit, value in asked.items() if unit in knob.OWNS}
         with refused_by(name):
             answer = knob.confine(own, job, site)
         fields.update(answer.fields)
         stages += answer.stages
+        joins = joins or answer.network
     with refused_by("mounts"):
         mounts.refuse_nested((stage.target for stage in stages), fields[rootfs.TMPFS])
         directory = fields.get("WorkingDir") or image_directory
-        return Decision(fields, mounts.for_working_directory(stages, directory, job.uid))
+        return Decision(fields, mounts.for_working_directory(stages, directory, job.uid), joins)
 
 
 def verify(seen: Seen, job: JobFacts, asked: dict[str, Any]) -> list[str]:

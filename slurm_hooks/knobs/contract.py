@@ -79,6 +79,14 @@ class Remap:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What of the site's restricted networks stands on the node."""
+
+    fault: str = ""  # why none can be joined now
+    hosts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)  # network → name → addresses
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """The asker, as the kernel and the job's record have it."""
 
@@ -99,6 +107,7 @@ class JobFacts:
     profiles: frozenset[str] = frozenset()  # AppArmor's, loaded and enforced; SELinux's modules
     # Of a container whose root is nobody outside alone, create and read-back; None: dockerd remaps nobody.
     remapped: Remap | None = None
+    reach: Reach | None = None  # of a create alone; None: nobody has looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,17 @@ class Confinement:
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    network: str = ""  # the site's name of a restricted one that is to be joined
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The network of a container's namespace."""
+
+    interfaces: frozenset[str] = frozenset({"lo"})
+    # (interface, destination, gateway, mask), as /proc/net/route has them, in dots
+    routes: tuple[tuple[str, str, str, str], ...] = ()
+    ipv6: frozenset[str] = frozenset({"lo"})  # interfaces with an IPv6 address
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +159,7 @@ class Seen:
     limits: Mapping[str, tuple[int, int]]  # of each process, by Docker's names: (soft, hard), -1 for none
     devices: Mapping[str, str]  # the device nodes in its /dev: path → kind and numbers, "c 1:3"
     id_maps: tuple[str, str] = ("", "")  # /proc/<pid>/uid_map and gid_map
+    links: Links = field(default_factory=Links)
 
 
 class Knob(Protocol):

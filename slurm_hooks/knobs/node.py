@@ -13,6 +13,7 @@ from typing import Any, Literal
 from slurm_hooks.settings import Settings
 
 BROKER = "slurm-hooks-broker.service"
+NETWORKS = "slurm-hooks-networks.timer"
 Level = Literal["wrong", "weak", "note"]
 
 
@@ -94,6 +95,10 @@ class Node:
     managers: tuple[str, ...] = ()  # uids, but root's, whose user manager runs
     pam: tuple[str, ...] = ()  # the lines of sshd's stack, includes followed
     sshd_asks_pam: bool = True  # UsePAM
+    # Of restricted networks, where the site offers any:
+    nft: bool = True  # is the program there?
+    firewall: str = ""  # why its rules are not known to stand
+    unresolved: tuple[str, ...] = ()  # what is amiss with names of [network], each in words
 
 
 def in_dockerd(node: Node, line: str) -> str:

@@ -24,7 +24,7 @@ KNOBS = (
 # Who else refuses: a row of routes.ROUTES by its word, no row at all, or the broker a process that is in no job.
 OF_REQUESTS = {"pull": "images", "distribution": "images", "login": "images", "image": "images",
                "exec-create": "execs", "exec-start": "execs", "endpoint": "endpoint", "asker": "asker"}  # fmt: skip
-LEFT = ("process", "container", "shim", "task", "mount", "cgroup", "escape", "fuse", "ipc", "timer", OTHER)
+LEFT = ("process", "container", "shim", "task", "network", "mount", "cgroup", "escape", "fuse", "ipc", "timer", OTHER)
 BECAME = {"left": "held", "ended": "ended", "beside": "reported"}
 FAULTS = (
     "broker-bug", "broker-fault", "config-broken", "dockerd-lost", "drain-failed", "epilog-bug", "epilog-failed",
@@ -41,6 +41,7 @@ REASONS = {
     "process": r"left pid \d+ ",
     "container": r"left container ",
     "dockerd": r"left its containers, unknown",
+    "network": r"left the bridge ",
     "mount": r"left /run/slurm-hooks/stage/",
     "cgroup": r"left /",
     "fuse": r"left \S+ on /",

@@ -207,9 +207,11 @@ EOF"""
         self.wait_idle(node)
 
 
-# In shell, and not with our own detectors: containers, shims, stages, job cgroups of any hierarchy.
+# In shell, and not with our own detectors: containers, networks, shims, stages, job cgroups of any hierarchy.
 LEFT = r"""
 docker -H unix:///run/slurm-hooks-docker/docker.sock ps -aq --filter label=slurm-hooks.job | sed 's/^/container /'
+docker -H unix:///run/slurm-hooks-docker/docker.sock network ls -q --filter label=slurm-hooks.job | sed 's/^/network /'
+ls /sys/class/net | grep '^shn' | sed 's/^/bridge /'
 pgrep -af containerd-shim | grep -v pgrep | sed 's/^/shim /'
 grep -o ' /run/slurm-hooks/stage/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
 find /run/slurm-hooks/stage -mindepth 1 2>/dev/null | sed 's/^/stage /'

@@ -29,6 +29,7 @@ from slurm_hooks import epilog, jobs, sweep
 from slurm_hooks.broker import containers, keeper, launch, notes
 from slurm_hooks.broker.relay import Upstream
 from tests.property.world import Killed, World, cgroup, never
+from tests.unit.policy import SITE
 from tests.unit.test_jobs import ENVIRON, job_of
 
 IDS = (1, 2)
@@ -152,7 +153,7 @@ class Model(World, RuleBasedStateMachine):
         if (asker := self.asker(key)) is not None:
             mine = [note for note in notes.of(asker.job) if note.id]
             if mine:
-                self.launched(launch.start(cast(Upstream, self), asker, data.draw(st.sampled_from(mine))), key)
+                self.launched(launch.start(cast(Upstream, self), SITE, asker, data.draw(st.sampled_from(mine))), key)
 
     @precondition(lambda self: self.flows or self.dockerd.queue)
     @rule(data=st.data(), steps=st.integers(1, 8))

@@ -73,6 +73,10 @@ class Dockerd:
     events: list[dict[str, Any]] = field(default_factory=list)
     number: int = 0
 
+    def networks(self) -> list[dict[str, Any]]:
+        """No job of the model asks for one."""
+        return []
+
     def of(self, label: str) -> list[dict[str, Any]]:
         """As GET /containers/json has them."""
         name, _, value = label.partition("=")

@@ -132,6 +132,9 @@ def runc(version: str) -> Node:
 
 
 ROOT_INSIDE = '[container]\nroot = "remap"'
+OFFERS = "[network.licenses]\nreach = ['10.1.2.3:27000/tcp']"
+TIMED = {**UNITS, "slurm-hooks-networks.timer": {"UnitFileState": "enabled"}}
+OFFERING = replace(GOOD, site=site(OFFERS), units=TIMED)
 REMAPPED = {
     "SecurityOptions": [*INFO["SecurityOptions"], "name=userns"],
     "DockerRootDir": "/var/lib/slurm-hooks-docker/100000.100000",
@@ -189,6 +192,11 @@ BROKEN: dict[str, list[Node]] = {
     ],
     "dockerd-debug": [info(Debug=True), options(debug=True), options(log_level="debug"), options(log_level="trace")],
     "dockerd-experimental": [info(ExperimentalBuild=True)],
+    "network-nft": [replace(OFFERING, nft=False, firewall="x")],
+    "network-forward": [replace(OFFERING, firewall="x", sysctls={**GOOD.sysctls, "net.ipv4.ip_forward": "0"})],
+    "network-rules": [replace(OFFERING, firewall="slurm-hooks networks has not run on this node")],
+    "network-timer": [replace(OFFERING, units=UNITS)],
+    "network-name": [replace(OFFERING, unresolved=("a.example: Name or service not known",))],
     "socket-open": [replace(GOOD, sockets={SOCKET: File(0, 0, 0o666, reachable=True)})],
     "socket-owner": [replace(GOOD, sockets={SOCKET: File(1001, 0, 0o660)})],
     "docker-group": [replace(GOOD, docker_group=("ann", "bob"))],

@@ -105,3 +105,25 @@ def test_a_job_has_the_network_that_is_none(asked: dict[str, list[str]]) -> None
 )
 def test_another_network_is_not_found(asked: dict[str, list[str]]) -> None:
     assert answers.networks(asked) == []
+
+
+def test_what_the_site_offers_is_there_by_its_name() -> None:
+    assert [one["Name"] for one in answers.networks({}, ("mirror", "licenses"))] == ["none", "licenses", "mirror"]
+    assert [one["Name"] for one in answers.networks({"type": ["custom"]}, ("mirror",))] == ["mirror"]
+
+
+def test_a_container_is_in_the_network_that_was_typed() -> None:
+    name = "slurm-hooks-1-0-aa-licenses"
+    seen = answers.joined(
+        {"HostConfig": {"NetworkMode": name}, "NetworkSettings": {"Networks": {name: {"IPAddress": "198.18.0.2"}}}},
+        "1-0-aa",
+    )
+    assert seen["HostConfig"]["NetworkMode"] == "licenses"
+    assert seen["NetworkSettings"]["Networks"] == {"licenses": {"IPAddress": "198.18.0.2"}}
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"HostConfig": None}, {"NetworkSettings": {"Networks": None}}, {"HostConfig": {}}]
+)
+def test_a_container_of_another_shape_is_passed(value: dict[str, Any]) -> None:
+    assert answers.joined(value, "1-0-aa") == value

@@ -15,7 +15,21 @@ from slurm_hooks import check
 from slurm_hooks.check import holes, live
 from slurm_hooks.errors import HooksError, NodeFault
 from slurm_hooks.knobs.node import File, Finding, Node
-from tests.unit.nodes import ADOPT, BROKEN, BROKER, GOOD, SOCKET, chosen, options, runc, selinux, slurm, sshd, without
+from tests.unit.nodes import (
+    ADOPT,
+    BROKEN,
+    BROKER,
+    GOOD,
+    OFFERING,
+    SOCKET,
+    chosen,
+    options,
+    runc,
+    selinux,
+    slurm,
+    sshd,
+    without,
+)
 from tests.unit.policy import ROOT
 from tests.unit.test_config import as_root
 
@@ -45,6 +59,7 @@ def found(node: Node) -> list[Finding]:
 def test_a_good_node_is_clean() -> None:
     assert found(GOOD) == []
     assert found(selinux()) == []
+    assert found(OFFERING) == []
 
 
 @pytest.mark.parametrize(

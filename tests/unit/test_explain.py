@@ -214,3 +214,11 @@ def test_the_verb_prints_for_people_and_programs(capsys: pytest.CaptureFixture[s
     assert cli.main(["explain"]) == 1
     assert cli.main(["explain", "docker run 'img"]) == 1
     assert "Put it in quotes" in capsys.readouterr().err
+
+
+def test_a_network_that_the_site_offers_passes() -> None:
+    offers = site("[network.licenses]\nreach = ['10.1.2.3:27000/tcp']")
+    said = "the services that the site lists for it, and nothing else (network)"
+    assert of("passes", "docker run --network licenses img", offers) == [f"--network licenses: {said}"]
+    (refused,) = of("refused", "docker run --network mine img", offers)
+    assert "or name what the site offers: licenses" in refused

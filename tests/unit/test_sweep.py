@@ -55,6 +55,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(epilog, "settled", settle)
     monkeypatch.setattr(sweep, "orphans", dict)
+    monkeypatch.setattr(sweep, "lost_networks", lambda *, dry_run: iter(()))
     return found
 
 
@@ -255,6 +256,7 @@ def test_what_cannot_be_ended_drains_once(
 ) -> None:
     drained: list[str] = []
     monkeypatch.setattr(sweep, "orphans", dict)
+    monkeypatch.setattr(sweep, "lost_networks", lambda *, dry_run: iter(()))
     monkeypatch.setattr(epilog, "settled", lambda job, *, late: ("left pid 1", 0.1))
     monkeypatch.setattr(epilog, "drain", lambda job, why: drained.append(why))
     monkeypatch.setattr(config, "for_epilog", lambda: {"epilog": {"sweep": choice}})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks import knobs
-from slurm_hooks.knobs.contract import Seen
+from slurm_hooks.knobs.contract import Links, Seen
 from slurm_hooks.linux import Mount
 from tests.unit.policy import JOB, cli, decide
 
@@ -83,6 +83,9 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
     "another AppArmor profile": ({"label": "docker-default (enforce)"}, "apparmor: "),
     "an AppArmor profile that only complains": ({"label": "slurm-hooks-container (complain)"}, "apparmor: "),
     "the node's network": ({"namespaces": {**OWN, "user": USER, "net": HOST["net"]}}, "network: "),
+    "an interface": ({"links": Links(frozenset({"lo", "eth0"}))}, "network: it has the interface eth0"),
+    "a route": ({"links": Links(routes=(("lo", "0.0.0.0", "10.0.0.1", "0.0.0.0"),))}, "network: its routes are "),
+    "an IPv6 address": ({"links": Links(ipv6=frozenset({"lo", "sit0"}))}, "network: it has an IPv6 address on sit0"),
     "the node's pids": ({"namespaces": {**OWN, "user": USER, "pid": HOST["pid"]}}, "namespaces: "),
     "the node's IPC": ({"namespaces": {**OWN, "user": USER, "ipc": HOST["ipc"]}}, "namespaces: "),
     "the node's host name": ({"namespaces": {**OWN, "user": USER, "uts": HOST["uts"]}}, "namespaces: "),
