@@ -133,12 +133,13 @@ def lost_networks(*, dry_run: bool) -> Iterator[Found]:
     A network is made in a job that is open, so without a record its job is over. One that a container is in stays,
     until the container is swept.
     """
-    known = set(jobs.keys())
     try:
         dockerd = _engine()
         there = dockerd.networks()
     except NodeFault:
         return  # told with the containers
+    bridges_there = bridges.every()
+    known = set(jobs.keys())  # last: a job that begins meanwhile has its record before its network
     for network in there:
         key = str((network.get("Labels") or {}).get(engine.LABEL_JOB, ""))
         if key not in known and KEY.fullmatch(key):
@@ -147,7 +148,7 @@ def lost_networks(*, dry_run: bool) -> Iterator[Found]:
             yield _unknown(key, why, "over" if dry_run else "kept" if problem else "swept")
     bridged = {str((network.get("Options") or {}).get(bridges.OPTION)) for network in there}
     numbers = {int(key.partition("-")[0]) for key in known if KEY.fullmatch(key)}
-    for name, job in bridges.every().items():
+    for name, job in bridges_there.items():
         if name not in bridged and job not in numbers:
             if not dry_run:
                 bridges.remove(name)

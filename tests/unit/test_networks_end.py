@@ -143,3 +143,21 @@ def test_the_sweep_leaves_what_a_record_owns(run: Path, links: Path, monkeypatch
     (links / f"shn3c4d{job.id}").touch()
     assert list(sweep.lost_networks(dry_run=False)) == []
     assert dockerd.ids
+
+
+def test_the_sweep_leaves_the_network_of_a_job_that_begins_meanwhile(
+    run: Path, links: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of()
+    (links / f"shn3c4d{job.id}").touch()
+
+    class Meanwhile(Dockerd):
+        def networks(self, label: str = "slurm-hooks.job") -> list[dict[str, Any]]:
+            jobs.create(job)
+            return super().networks(label)
+
+    dockerd = Meanwhile("shn1a2b4711")
+    dockerd.label = f"slurm-hooks.job={job.key}"
+    monkeypatch.setattr(sweep, "_engine", lambda: dockerd)
+    assert list(sweep.lost_networks(dry_run=False)) == []
+    assert dockerd.ids
