@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -q
-APART := -n 3 --dist loadfile  # three workers, each with a node of its own; a module runs on one
+APART := -n 2 --dist loadfile  # two workers, each with a node of its own; a module runs on one
 
 DESTDIR :=
 libdir := /usr/lib/slurm-hooks
