@@ -50,11 +50,10 @@ class Job:
         found = [json.loads(line) for line in done.out.splitlines()]
         return [event for event in found if kind in ("", event["event"])]
 
-    def wait_for_output(self, text: str) -> None:
+    def wait_for_output(self, text: str, *, within: float = WITHIN) -> None:
         """Until the job has written `text`."""
-        self.cluster.wait(
-            self.node, f"grep -qsF {shlex.quote(text)} {self.output_file}", f"{text!r} in the output of job {self.id}"
-        )
+        written = f"grep -qsF {shlex.quote(text)} {self.output_file}"
+        self.cluster.wait(self.node, written, f"{text!r} in the output of job {self.id}", within=within)
 
     def wait(self) -> dict[str, Any]:
         """Until the Epilog has given its verdict; its event."""

@@ -37,7 +37,7 @@ def test_a_paused_container_is_ended_too(cluster: Cluster, node: str) -> None:
 
 def test_runs_that_are_over_do_not_pile_up_in_a_job(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("for i in $(seq 12); do docker run --rm -v $HOME:/w img true; done; echo done; sleep 600")
-    job.wait_for_output("done")
+    job.wait_for_output("done", within=180)
     cluster.wait(node, f'[ -z "$(ls /run/slurm-hooks/jobs/{job.id}-*/containers)" ]', "no note of ended containers")
     assert cluster.sh(node, "grep -c slurm-hooks/stage /proc/self/mountinfo").out.strip() == "0"
     job.cancel()
