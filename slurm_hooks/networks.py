@@ -226,17 +226,14 @@ def rules(site: Settings, state: State, *, by_bridge: bool) -> str:
 
 def stand(site: Settings, state: State, before: State) -> bool:
     """See to it that the rules stand; did they already? Raises NodeFault."""
-    for by_bridge in (True, False):
-        text = rules(site, state, by_bridge=by_bridge)
-        state.wanted = _digest(text)
-        if state.wanted == before.wanted and before.stands and _digest(_listed()) == before.stands:
-            state.stands = before.stands
-            return True
+    text, without = (rules(site, state, by_bridge=known) for known in (True, False))
+    if before.wanted in (_digest(text), _digest(without)) and before.stands and _digest(_listed()) == before.stands:
+        state.wanted, state.stands = before.wanted, before.stands
+        return True
     try:
-        text = rules(site, state, by_bridge=True)
         _written(text)
     except NodeFault:
-        text = rules(site, state, by_bridge=False)
+        text = without
         _written(text)
     state.wanted, state.stands = _digest(text), _digest(_listed())
     return False

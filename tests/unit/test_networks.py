@@ -149,6 +149,26 @@ def test_rules_are_written_where_they_do_not_stand_and_not_else(monkeypatch: pyt
     assert networks.stand(SITE, more, now) is False and "10.1.2.3/32" in nft.told[-1]
 
 
+def test_rules_that_could_not_be_written_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    nft = Nft()
+    monkeypatch.setattr(networks, "_run", nft.run)
+    old = {"licenses": [Reached("", "lic.example", {}), Reached("", "", {"10.0.0.0/24": 1})]}
+    new = {"licenses": [Reached("", "lic.example", {"10.1.2.3": 1}), old["licenses"][1]]}
+    first = State(networks=old)
+    networks.stand(SITE, first, State())
+    second = State(networks=new, stands=first.stands)
+    with monkeypatch.context() as broken:
+        broken.setattr(networks, "_written", failing)
+        with pytest.raises(NodeFault, match="no memory"):
+            networks.stand(SITE, second, first)
+    assert networks.stand(SITE, State(networks=new, stands=second.stands), second) is False
+    assert "10.1.2.3/32" in nft.told[-1]
+
+
+def failing(text: str) -> None:
+    raise NodeFault("nft", "no memory")
+
+
 def test_without_nft_the_rules_do_not_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "NFT", ())
     now = State(networks={"licenses": [Reached("", "lic.example", {}), Reached("", "", {})]})
