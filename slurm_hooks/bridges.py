@@ -17,6 +17,11 @@ import re
 import socket
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
 OURS = "shn"  # no other interface of the node begins with it
 # Four hexadecimal digits of the network's name: settings refuse two names that have the same.
 PATTERN = re.compile(rf"{OURS}[0-9a-f]{{4}}((?P<short>[0-9]{{1,8}})|x(?P<long>[0-9a-z]{{6,7}}))")
@@ -58,6 +63,11 @@ def every(links: str = LINKS) -> dict[str, int]:
     """All bridges of ours that are on the node → their jobs."""
     found = ((name, job_of(name)) for name in os.listdir(links))
     return {name: job for name, job in found if job is not None}
+
+
+def of_networks(networks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The bridges of networks, as dockerd lists these."""
+    return {str((network.get("Options") or {}).get(OPTION)) for network in networks}
 
 
 def remove(name: str) -> None:

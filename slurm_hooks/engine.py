@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LABEL_JOB, LABEL_NONCE = "slurm-hooks.job", "slurm-hooks.nonce"
 REQUEST_SECONDS = 10
 PING_SECONDS = 3  # /_ping takes none of dockerd's locks
+CONTAINERS = "/containers/json?all=1&"
+GONE = (200, 204, 404)  # what a removal is answered with where nothing is left
 FAULTS = (OSError, HTTPException, ValueError)  # of one that does not answer as it should
 PARALLEL = 8  # dockerd serialises on its own locks beyond that
 
@@ -74,16 +76,20 @@ class Engine:
 
     def containers(self, key: str) -> list[dict[str, Any]]:
         """A job's containers in any state, as `docker ps` has them: Id, Names, State, …"""
-        return self._listed(f"{LABEL_JOB}={key}")
+        return self._listed(CONTAINERS, f"{LABEL_JOB}={key}")
 
     def labelled(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
         """The containers with a label, as every job's have, in any state."""
-        return self._listed(label)
+        return self._listed(CONTAINERS, label)
 
-    def _listed(self, label: str) -> list[dict[str, Any]]:
+    def networks(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
+        """Networks with a label, as `docker network ls` has them: Id, Name, Created, Labels, Options, …"""
+        return self._listed("/networks?", label)
+
+    def _listed(self, listing: str, label: str) -> list[dict[str, Any]]:
         if self._silent:
             raise self._fault(self._silent)
-        path = f"/containers/json?{urlencode({'all': 1, 'filters': json.dumps({'label': [label]})})}"
+        path = f"{listing}{urlencode({'filters': json.dumps({'label': [label]})})}"
         try:
             found: list[dict[str, Any]] = self._value(path)
         except FAULTS as error:
@@ -94,23 +100,6 @@ class Engine:
             except FAULTS as again:
                 raise self._fault(again) from None
         return found
-
-    def networks(self, label: str = LABEL_JOB) -> list[dict[str, Any]]:
-        """Networks with a label, as `docker network ls` has them: Id, Name, Created, Labels, Options, …"""
-        path = f"/networks?{urlencode({'filters': json.dumps({'label': [label]})})}"
-        try:
-            found: list[dict[str, Any]] = self._value(path)
-        except FAULTS as error:
-            raise self._fault(error) from None
-        return found
-
-    def remove_network(self, network: str) -> str:
-        """Remove a network, of which no container may be left; what went wrong, in words."""
-        try:
-            status, _, body = self._ask("DELETE", f"/networks/{quote(network)}", REQUEST_SECONDS)
-        except FAULTS as error:
-            raise self._fault(error) from None
-        return "" if status in (200, 204, 404) else _message(body) or str(status)
 
     def inspect(self, container: str) -> dict[str, Any]:
         """GET /containers/{id}/json."""
@@ -184,18 +173,25 @@ class Engine:
                 problems = list(pool.map(self._remove, ids))
         return list(filter(None, problems))
 
+    def remove_network(self, network: str) -> str:
+        """Remove a network, of which no container may be left; what went wrong, in words."""
+        return self._removed(f"/networks/{quote(network)}", network, GONE)
+
     def _remove(self, container: str) -> str:
+        # 409: dockerd removes it by itself (--rm); the fresh look will tell.
+        return self._removed(f"/containers/{quote(container)}?v=1&force=1", container, (*GONE, 409))
+
+    def _removed(self, path: str, what: str, well: tuple[int, ...]) -> str:
         if self._silent:
             return self._silent
         try:
-            status, _, body = self._ask("DELETE", f"/containers/{quote(container)}?v=1&force=1", REQUEST_SECONDS)
+            status, _, body = self._ask("DELETE", path, REQUEST_SECONDS)
         except FAULTS as error:
-            problem = f"{container[:12]}: {error}"
+            problem = f"{what[:12]}: {error}"
             if self._is_lost(error):
                 self._silent = problem
             return problem
-        # 404: it is gone. 409: dockerd removes it by itself (--rm); the fresh look will tell.
-        return "" if status in (200, 204, 404, 409) else f"{container[:12]}: {_message(body) or status}"
+        return "" if status in well else f"{what[:12]}: {_message(body) or status}"
 
 
 class _NotFound(ValueError):

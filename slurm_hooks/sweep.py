@@ -144,17 +144,26 @@ def lost_networks(*, dry_run: bool) -> Iterator[Found]:
         key = str((network.get("Labels") or {}).get(engine.LABEL_JOB, ""))
         if key not in known and KEY.fullmatch(key):
             problem = "" if dry_run else dockerd.remove_network(str(network["Id"]))
-            why = f"a network without a record{f' ({problem})' if problem else ''}"
-            yield _unknown(key, why, "over" if dry_run else "kept" if problem else "swept")
-    bridged = {str((network.get("Options") or {}).get(bridges.OPTION)) for network in there}
+            yield _lost(key, "a network without a record", problem, dry_run=dry_run)
+    bridged = bridges.of_networks(there)
     numbers = {int(key.partition("-")[0]) for key in known if KEY.fullmatch(key)}
     for name, job in bridges_there.items():
         if name not in bridged and job not in numbers:
-            if not dry_run:
-                bridges.remove(name)
-            yield _unknown(
-                f"{job}-?", f"the bridge {name}, of which dockerd knows nothing", "over" if dry_run else "swept"
-            )
+            problem = "" if dry_run else _removed(name)
+            yield _lost(f"{job}-?", f"the bridge {name}, of which dockerd knows nothing", problem, dry_run=dry_run)
+
+
+def _removed(bridge: str) -> str:
+    try:
+        bridges.remove(bridge)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _lost(key: str, what: str, problem: str, *, dry_run: bool) -> Found:
+    why = f"{what} ({problem})" if problem else what
+    return _unknown(key, why, "over" if dry_run else "kept" if problem else "swept")
 
 
 def _unknown(key: str, why: str, action: str = "kept") -> Found:

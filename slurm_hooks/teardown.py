@@ -217,7 +217,7 @@ class RemoveNetworks:
                     if time.monotonic() > deadline:
                         return
                     time.sleep(0.1)
-            known = {str((network.get("Options") or {}).get(bridges.OPTION)) for network in engine.networks()}
+            known = bridges.of_networks(engine.networks())
             for bridge in bridges.of_job(self.job):
                 if bridge not in known:
                     bridges.remove(bridge)

@@ -51,3 +51,16 @@ def test_a_list_that_came_too_late_is_asked_for_again_where_a_ping_is_answered(d
     dockerd.silent = lambda asked: "/json" in asked and len([one for one in dockerd.asked if "/json" in one]) == 1
     met = engine.Engine(dockerd.path)
     assert [one["Id"] for one in met.containers("1-0-abc")] == [IDS[7]]
+
+
+def test_networks_of_a_silent_dockerd_are_not_waited_for_again(
+    dockerd: Dockerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PING_SECONDS", 1)
+    met = engine.Engine(dockerd.path)
+    dockerd.silent = lambda asked: True
+    assert met.remove_network("abc").startswith("abc: ")
+    asked = len(dockerd.asked)
+    with pytest.raises(NodeFault):
+        met.networks()
+    assert met.remove_network("def").startswith("abc: ") and len(dockerd.asked) == asked

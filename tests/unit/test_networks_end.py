@@ -161,3 +161,16 @@ def test_the_sweep_leaves_the_network_of_a_job_that_begins_meanwhile(
     monkeypatch.setattr(sweep, "_engine", lambda: dockerd)
     assert list(sweep.lost_networks(dry_run=False)) == []
     assert dockerd.ids
+
+
+def test_a_bridge_that_the_kernel_keeps_is_told_of_and_ends_no_sweep(
+    run: Path, links: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(name: str) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(sweep, "_engine", Dockerd)
+    monkeypatch.setattr(bridges, "remove", busy)
+    (links / "shn1a2b4799").touch()
+    (found,) = sweep.lost_networks(dry_run=False)
+    assert found.action == "kept" and "busy" in found.why
