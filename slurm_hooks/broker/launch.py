@@ -35,7 +35,7 @@ from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import Conflict, NodeFault, Refused, refused_by
 from slurm_hooks.knobs import identity, network, resources, ulimits, userns
 from slurm_hooks.knobs import rootfs as rootfs_knob
-from slurm_hooks.knobs.contract import JobFacts, Remap
+from slurm_hooks.knobs.contract import JobFacts, Reach, Remap
 from slurm_hooks.settings import Settings
 
 # What runc says when it cannot start threads within pids.max, and when it dies of anything else.
@@ -69,7 +69,7 @@ def _base(asker: Asker, nonce: str, remapped: Remap | None) -> JobFacts:
     )  # fmt: skip
 
 
-def facts_of(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFacts:
+def facts_of(asker: Asker, nonce: str, remapped: Remap | None = None, reach: Reach | None = None) -> JobFacts:
     """The same for a create, with what the container's own bounds and labels are made of. Raises OSError."""
     lsm = readback.lsm()
     return replace(
@@ -78,6 +78,7 @@ def facts_of(asker: Asker, nonce: str, remapped: Remap | None = None) -> JobFact
         limits=ulimits.parsed(asker.limits),
         lsm=lsm,
         profiles=readback.profiles(lsm),
+        reach=reach,
     )
 
 
@@ -90,7 +91,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
         nonce = notes.new_nonce()
         wanted = model.decode(body, model.Create)
         remapped = await remap.of(up) if wanted.user in identity.ROOTS and site.container.root == "remap" else None
-        facts = replace(facts_of(asker, nonce, remapped), reach=networks.reach(site))
+        facts = facts_of(asker, nonce, remapped, networks.reach(site))
         found = await images.look(up, wanted.image or "")
         # Before the image is missed: a refused flag is told at once, and not after a pull.
         decision = knobs.decide(wanted, facts, site, found.directory if found else "")

@@ -89,6 +89,7 @@ async def joined(up: Upstream, site: Settings, job: jobs.Job, network: str) -> J
     async with MAKING:
         status, found = await up.value("GET", f"/networks/{name}")
         if status == 404:
+            _note(job, network, name, bridge)
             await _made(up, site, job, network, name, bridge)
             status, found = await up.value("GET", f"/networks/{name}")
     if status != 200:
@@ -104,7 +105,6 @@ async def joined(up: Upstream, site: Settings, job: jobs.Job, network: str) -> J
     )
     if wrong:
         raise _fault(network, f"dockerd's network {name} is not as it was made")
-    _note(job, network, Joined(name, bridge, str(subnet)))
     return Joined(name, bridge, str(subnet))
 
 
@@ -114,7 +114,6 @@ async def _made(up: Upstream, site: Settings, job: jobs.Job, network: str, name:
         raise _fault(network, message_of(there))
     said = ""
     for subnet in _free(site.docker.addresses, there)[:TRIES]:
-        _note(job, network, Joined(name, bridge, str(subnet)))
         status, answer = await up.value("POST", "/networks/create", body=_body(job, name, bridge, subnet))
         if status == 201 or status == 409:  # 409: a broker before us, which serves its streams to their end
             return
@@ -153,10 +152,10 @@ def _subnet_of(network: dict[str, Any]) -> IPv4Network | None:
         return None
 
 
-def _note(job: jobs.Job, network: str, what: Joined) -> None:
+def _note(job: jobs.Job, network: str, name: str, bridge: str) -> None:
     directory = jobs.networks(job.key)
     os.makedirs(directory, 0o700, exist_ok=True)
-    linux.replace(f"{directory}/{network}", json.dumps({"bridge": what.bridge, "name": what.name}))
+    linux.replace(f"{directory}/{network}", json.dumps({"bridge": bridge, "name": name}))
 
 
 def _fault(network: str, why: str) -> NodeFault:

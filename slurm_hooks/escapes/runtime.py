@@ -54,7 +54,9 @@ def has_networks(job: jobs.Job, run: str = config.RUN) -> bool:
 def networks(job: jobs.Job, run: str = config.RUN) -> list[Left]:
     """Bridges of the job's own networks. Two runs of a job call theirs alike, and a later one's is not this one's."""
     found = bridges.of_job(job.id)
-    return [Left("network", f"the bridge {name}", "its name") for name in found if jobs.holds_cgroup(job, run)]
+    if not found or not jobs.holds_cgroup(job, run):
+        return []
+    return [Left("network", f"the bridge {name}", "its name") for name in found]
 
 
 def bundles(ids: Iterable[str]) -> list[Left]:
