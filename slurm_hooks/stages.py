@@ -2,7 +2,7 @@
 """Stages: bind sources resolved as the user, and mounted by descriptor where only root gets.
 
     /run/slurm-hooks/stage/<job key>.<nonce>/<n>      a directory or a file, mounted on
-                                            /passwd   and group: files of our own (broker/passwd.py)
+                                            /passwd   and group: files of our own (broker/etc.py)
 
 dockerd is given these paths and never the user's, so nothing that the user
 swaps afterwards changes what is mounted. Runs in a helper process of one

@@ -18,12 +18,12 @@ from slurm_hooks import cgroups, events, jobs, knobs, linux, tasks
 from slurm_hooks.broker import (
     account,
     answers,
+    etc,
     images,
     keeper,
     model,
     networks,
     notes,
-    passwd,
     readback,
     remap,
     rootfs,
@@ -148,13 +148,15 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
 
 
 async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
-    """The image's passwd and group with the user in them: target → file. Raises OSError, HooksError."""
-    if not image.layers or facts.remapped:  # of root each image knows
+    """What is ours in the container's /etc: target → file. Raises OSError, HooksError."""
+    if not image.layers:
         return {}
     binds = [stage.target for stage in decision.stages]
     tmpfs = list(decision.fields[rootfs_knob.TMPFS])
-    home = passwd.home_of(asker.pid)
-    return await asyncio.to_thread(passwd.write, list(image.layers), facts, asker.job.user, home, binds, tmpfs)
+    home, alone = etc.home_of(asker.pid), not decision.network
+    return await asyncio.to_thread(
+        etc.write, list(image.layers), facts, asker.job.user, home, binds, tmpfs, alone=alone
+    )
 
 
 async def _make_room(up: Upstream, site: Settings, job: jobs.Job, wish: str) -> None:

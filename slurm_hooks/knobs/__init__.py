@@ -95,6 +95,8 @@ class Decision:
             volumes: the image's own VOLUME paths, where dockerd would put unbounded directories of the node.
         """
         fields = dict(self.fields)
+        if network.HOSTS not in (own or {}):
+            fields.pop(network.DISABLED, None)  # dockerd makes one where it makes the namespace
         binds = [stage.target for stage in self.stages]
         scratch = rootfs.scratch(
             {*binds, *fields["HostConfig.Tmpfs"]}, volumes, readonly=fields["HostConfig.ReadonlyRootfs"]

@@ -21,13 +21,14 @@ from slurm_hooks.knobs.node import NETWORKS, Finding, Node, in_dockerd
 from slurm_hooks.settings import Settings
 
 MODE = "HostConfig.NetworkMode"
+DISABLED = "NetworkDisabled"
 ENDPOINT = "NetworkingConfig.EndpointsConfig{}"
 ALONE = "a job's container has no network but its own loopback"
 ROWS = (
     Row(MODE, "force", f"{ALONE}, unless it names one that the site offers", "none"),
     Row("NetworkingConfig", "drop", "names `none`, `default`, `bridge`, or the same as --network; another is refused"),
     Row(ENDPOINT, "deny", "addresses and aliases need a network", todo="Leave --ip and --network-alias out."),
-    Row("NetworkDisabled", "drop", "without a network it changes nothing"),
+    Row(DISABLED, "drop", "without a network it changes nothing"),
     Row("ExposedPorts", "drop", "without a network it changes nothing"),
     Row("HostConfig.PortBindings", "deny", ALONE),
     Row("HostConfig.PublishAllPorts", "deny", ALONE),
@@ -46,6 +47,17 @@ PREFIX = "slurm-hooks-"
 # RFC 5737: nobody's. dockerd's resolver asks it from the container's own namespace (moby, libnetwork/resolver.go),
 # where the rules refuse it at once. With no server of ours it would take the node's own, or public ones.
 NO_SERVER = "192.0.2.1"
+# With NetworkDisabled the runtime makes the namespace (it is in moby's oci.DefaultSpec) and its loopback, and dockerd
+# starts no libnetwork-setkey, a second dockerd that is almost half of a container's start. hosts is ours then, with
+# what dockerd writes there for a container without a network.
+HOSTS = "/etc/hosts"
+LOOPBACK = b"""127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+ff00::0\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
 # Interfaces that the kernel makes in each new namespace once a tunnel's module is loaded; they are down.
 # (net.core.fb_tunnels_only_for_init_net)
 IDLE = frozenset({
@@ -77,7 +89,7 @@ def confine(units: Units, job: JobFacts, site: Settings) -> Confinement:
             raise Refused(
                 f"--network {name}", "addresses and aliases need a network", "Leave --ip and --network-alias out."
             )
-    return _joining(joins, job) if joins else Confinement({MODE: "none"})
+    return _joining(joins, job) if joins else Confinement({MODE: "none", DISABLED: True})
 
 
 def _todo(site: Settings) -> str:

@@ -22,7 +22,7 @@ from slurm_hooks.settings import Settings
 
 LABEL = "HostConfig.SecurityOpt:label"
 TYPE, MODULE = "slurm_container_t", "slurm-hooks"
-# Of our own files in a container (broker/passwd.py): every container may read it, as it does its image.
+# Of our own files in a container (broker/etc.py): every container may read it, as it does its image.
 OWN_FILE = "system_u:object_r:container_ro_file_t:s0"
 FILE = f"/usr/share/slurm-hooks/selinux/{MODULE}.cil"
 CHOICE = "the node chooses the labels of SELinux"

@@ -71,6 +71,18 @@ def test_it_has_no_network_but_its_loopback(cluster: Cluster, node: str) -> None
     assert done.out.split()[-1:] == ["lo"], done
 
 
+SERVES_ITSELF = "cd /tmp; echo hello > page; httpd -p 127.0.0.1:8080; wget -q -O- http://localhost:8080/page"
+
+
+def test_its_loopback_is_the_runtimes_work_and_has_a_name(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch(f"docker run -d --name n1 img sleep 600; docker exec n1 sh -c '{SERVES_ITSELF}'; sleep 600")
+    job.wait_for_output("hello")
+    sandbox = cluster.docker(node, f"inspect --format '{{{{.NetworkSettings.SandboxKey}}}}' slurm-{job.id}-0.n1")
+    job.cancel()
+    job.wait()
+    assert sandbox.out.strip() == "", "dockerd started a process of its own for its network"
+
+
 def test_it_is_held_by_the_memory_of_the_job(cluster: Cluster, node: str) -> None:
     script = "docker run --rm img tail /dev/zero; echo exit $?"  # it keeps all of an endless line
     done = cluster.srun(script, options="--mem=200")
@@ -105,6 +117,7 @@ for how in '' :ro; do docker run --rm -v $PWD/in:/in$how img sh -c '/in/program;
 docker run --rm -v $PWD/in/program:/one img /one; rm -r in"""
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize(("text", "ran"), [("", 5), ("[mounts]\nnoexec = true", 2)])
 def test_a_program_on_a_mount_runs_where_the_site_lets_it(cluster: Cluster, node: str, text: str, ran: int) -> None:
     with cluster.site(node, text):
@@ -125,6 +138,7 @@ def test_an_images_own_volume_is_memory_of_the_job_and_no_directory_of_the_node(
     assert " - tmpfs " in done.out, done
 
 
+@pytest.mark.anywhere
 def test_inspect_shows_the_users_own_paths_and_names(cluster: Cluster, node: str) -> None:
     script = """docker run -d --name mm -v $HOME:/home img sleep 60 >/dev/null
     docker inspect -f '{{(index .Mounts 0).Source}} {{.Name}}' mm; docker rm -f mm >/dev/null"""
@@ -197,6 +211,7 @@ def test_the_docker_cli_works_unmodified(commands: dict[str, Done], name: str) -
     assert COMMANDS[name][1] in commands[name].out.replace("\r", ""), commands[name]
 
 
+@pytest.mark.anywhere
 def test_ctrl_c_reaches_the_container(cluster: Cluster, node: str) -> None:
     script = """docker run --rm img \\
       sh -c 'trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done' > out &
@@ -206,6 +221,7 @@ def test_ctrl_c_reaches_the_container(cluster: Cluster, node: str) -> None:
     assert "exit 5" in done.out and "caught" in done.out, done
 
 
+@pytest.mark.anywhere
 def test_a_container_of_another_job_is_neither_seen_nor_touched(cluster: Cluster, sleeper: Job) -> None:
     container = cluster.docker(sleeper.node, "ps -q --no-trunc --filter label=slurm-hooks.job").out.strip()
     script = f"""docker ps -aq; for name in sleeper {container} {container[:12]} slurm-{sleeper.id}-0.sleeper; do
@@ -217,11 +233,13 @@ def test_a_container_of_another_job_is_neither_seen_nor_touched(cluster: Cluster
     assert cluster.docker(sleeper.node, f"inspect -f '{{{{.State.Running}}}}' {container}").out.strip() == "true"
 
 
+@pytest.mark.anywhere
 def test_two_jobs_may_use_the_same_name(cluster: Cluster, sleeper: Job) -> None:
     done = cluster.srun("docker run --rm --name sleeper img echo mine", options="--mem=100")
     assert done.out.strip().endswith("mine"), done
 
 
+@pytest.mark.anywhere
 def test_a_taken_name_is_refused_in_dockers_words(cluster: Cluster, node: str) -> None:
     done = cluster.srun("docker create --name x1 img; docker create --name x1 img; docker rm x1")
     assert 'The container name "/x1" is already in use by container' in done.err

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job's user in the image's /etc/passwd and /etc/group."""
+"""What a container finds in /etc: the user in passwd and group, its loopback in hosts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from slurm_hooks import linux, stages
-from slurm_hooks.broker import passwd
-from slurm_hooks.knobs import identity
-from tests.unit.policy import JOB
+from slurm_hooks.broker import etc
+from slurm_hooks.knobs import identity, network
+from tests.unit.policy import JOB, cli, decide
 
 ROOT = "root:x:0:0:root:/root:/bin/sh\n"
 LINE = f"ada:x:{JOB.uid}:{JOB.gid}:ada:/tmp:/bin/sh\n"
@@ -47,7 +47,7 @@ def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def written(layers: list[Path], home: str = "", binds: tuple[str, ...] = ()) -> dict[str, str]:
-    made = passwd.write([str(layer) for layer in layers], JOB, "ada", home, binds, ())
+    made = etc.write([str(layer) for layer in layers], JOB, "ada", home, binds, (), alone=False)
     return {target: Path(path).read_text() for target, path in made.items()}
 
 
@@ -83,7 +83,7 @@ def test_what_is_no_plain_file_of_the_image_is_left_alone(layers: list[Path], wh
             upper.parent.rmdir()
             upper.parent.symlink_to("/dev")
         case "large":
-            upper.write_bytes(b"#" * (passwd.MOST_BYTES + 1))
+            upper.write_bytes(b"#" * (etc.MOST_BYTES + 1))
     assert "/etc/passwd" not in written(layers)
 
 
@@ -109,4 +109,22 @@ def test_its_files_go_without_a_mount_namespace(layers: list[Path], tmp_path: Pa
 @pytest.mark.parametrize(("said", "home"), [("/home/ada", "/home/ada"), ("/x:0:0", ""), ("x", ""), ("/a\nb", "")])
 def test_a_home_that_would_be_no_field_of_passwd_is_none(monkeypatch: pytest.MonkeyPatch, said: str, home: str) -> None:
     monkeypatch.setattr(linux, "read", lambda _: f"A=1\0HOME={said}\0B=2\0")
-    assert passwd.home_of(7) == home
+    assert etc.home_of(7) == home
+
+
+def test_one_without_a_network_finds_its_loopback_and_nothing_else_in_hosts(layers: list[Path]) -> None:
+    (layers[1] / "etc" / "hosts").write_text("10.0.0.1 elsewhere\n")
+    made = etc.write([str(layer) for layer in layers], JOB, "ada", "", (), ())
+    assert Path(made["/etc/hosts"]).read_bytes() == network.LOOPBACK
+
+
+@pytest.mark.parametrize("taken", ["/etc/hosts", "/etc"])
+def test_a_mount_of_the_users_at_hosts_stays(layers: list[Path], taken: str) -> None:
+    assert "/etc/hosts" not in etc.write([str(layer) for layer in layers], JOB, "ada", "", (taken,), ())
+
+
+def test_dockerd_makes_the_namespace_where_hosts_is_not_ours() -> None:
+    decision = decide(cli())
+    assert decision.fields["NetworkDisabled"] is True
+    assert "NetworkDisabled" not in decision.body({})
+    assert decision.body({}, own={"/etc/hosts": "/stage/hosts"})["NetworkDisabled"] is True

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The job's user in a container's /etc/passwd and /etc/group: the image's own files with a line more, read-only.
+"""What a container finds in /etc, read-only: the job's user in passwd and group, its loopback in hosts.
 
-The files are read in the image's layers, which are root's and do not change, and written where the stages of the
-container are. Where the user mounts something there, or the image has a link, its own stay as they are.
+passwd and group are the image's own with a line more. They are read in its layers, which are root's and do not change,
+and written where the stages of the container are. Where the user mounts something there, or the image has a link, its
+own stay as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from slurm_hooks import linux, stages
 from slurm_hooks.broker.rootfs import Walk
-from slurm_hooks.knobs import identity, mounts, selinux
+from slurm_hooks.knobs import identity, mounts, network, selinux
 
 if TYPE_CHECKING:
     from slurm_hooks.knobs.contract import JobFacts
@@ -25,7 +26,14 @@ SCRATCH = "/tmp"
 
 
 def write(
-    layers: list[str], job: JobFacts, user: str, home: str, binds: Iterable[str], others: Iterable[str]
+    layers: list[str],
+    job: JobFacts,
+    user: str,
+    home: str,
+    binds: Iterable[str],
+    others: Iterable[str],
+    *,
+    alone: bool = True,
 ) -> dict[str, str]:
     """Write what is needed: target in the container → file. Raises OSError, Refused.
 
@@ -33,23 +41,26 @@ def write(
         layers: of the image, upmost first; none: nothing is written.
         home: of the asking process, by its own word.
         binds, others: targets of the user's mounts, and of what else is mounted in the container.
+        alone: it has no network, and so no hosts of dockerd's.
     """
     if not layers:
         return {}
     binds = tuple(binds)
     taken = (*binds, *others)
     place = home if mounts.below(f"{home}/", binds) else SCRATCH
-    lines: dict[str, Callable[[bytes], bytes | None]] = {
-        PASSWD: lambda text: identity.passwd(text, user, job.uid, job.gid, place),
-        GROUP: lambda text: identity.group(text, user, job.gid),
-    }
+    lines: dict[str, Callable[[bytes], bytes | None]] = {}
+    if not job.remapped:  # root each image knows
+        lines[PASSWD] = lambda text: identity.passwd(text, user, job.uid, job.gid, place)
+        lines[GROUP] = lambda text: identity.group(text, user, job.gid)
+    if alone:
+        lines[network.HOSTS] = lambda _: network.LOOPBACK
     made = {}
     walk = Walk(layers)
-    for target, with_line in lines.items():
+    for target, made_of in lines.items():
         if target in taken or mounts.below(target, taken):
             continue
         text = _read(walk.file(target))
-        wanted = None if text is None else with_line(text)
+        wanted = None if text is None else made_of(text)
         if wanted is not None:
             top, name = stages.directory(job.key, job.nonce), os.path.basename(target)
             made[target] = stages.write(top, name, wanted, selinux.OWN_FILE if job.lsm == "selinux" else "")
