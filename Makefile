@@ -66,7 +66,7 @@ test-unit: $(VENV)  ## what needs no cluster
 	$(PYTEST) -n 2 tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not long"
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not waits and not long"
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
@@ -77,9 +77,12 @@ test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) w
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long
-	tests/all.sh test-unit test-compose nightly-uml abuse fuzz mutants
+	tests/all.sh test-unit nightly-compose nightly-uml abuse fuzz mutants
 
-.PHONY: nightly-uml
+.PHONY: nightly-compose nightly-uml
+nightly-compose: $(VENV)
+	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not long"
+
 nightly-uml: $(VENV)
 	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml
 

@@ -193,6 +193,7 @@ for i in $(seq 24); do echo $PWD/x/etc; done > sources"""
 SEEN = "for one in /run/slurm-hooks/stage/*/0; do ls $one; done | sort -u"
 
 
+@pytest.mark.anywhere
 def test_a_race_between_check_and_mount_is_never_won(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch(f"{RACE}\n{CREATE}\ntouch over; wait; echo all asked; until [ -e go ]; do sleep 0.1; done")
     job.wait_for_output("all asked", within=180)

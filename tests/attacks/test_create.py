@@ -11,6 +11,8 @@ import pytest
 from tests.attacks.wire import Parts, Said, create, in_a_job, to_dockerd
 from tests.cluster.slurm import Cluster
 
+pytestmark = pytest.mark.anywhere
+
 IMAGE = {"Image": "img", "Cmd": ["true"]}
 
 

@@ -145,6 +145,7 @@ def victim(cluster: Cluster, node: str) -> Job:
     return job
 
 
+@pytest.mark.anywhere
 def test_a_name_that_shadows_anothers_id_hits_ones_own(cluster: Cluster, victim: Job) -> None:
     container = cluster.docker(victim.node, "ps -q --no-trunc --filter label=slurm-hooks.job").out.strip()
     script = f"""for name in {container[:12]} {container[:6]} {container}; do docker create --name $name img >/dev/null

@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.slurm import Cluster
 from tests.faults.gate import gate
 
+pytestmark = pytest.mark.anywhere
+
 # What the broker asks for, and what dockerd is told instead; then what the read-back must have seen.
 OTHERWISE = {
     "as root": (('"User": "1001:1001"', '"User": "0:0"'), "identity"),

@@ -16,6 +16,7 @@ from typing import Any
 from tests.labs.base import Done, Lab
 
 CONFIG = "/etc/slurm-hooks/slurm-hooks.toml"
+EVENTS = "/var/log/slurm-hooks/events.jsonl"
 WITHIN = 60.0  # seconds; nothing that a test waits for takes longer on a healthy lab
 
 # slurmstepd leaves its step's cgroup, sees that it is not empty yet, and only then begins to watch it: what comes in
@@ -46,8 +47,9 @@ class Job:
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """Our events of the job on its node, perhaps of one kind."""
-        done = self.cluster.sh(self.node, f"slurm-hooks report --json {self.id}")
-        found = [json.loads(line) for line in done.out.splitlines()]
+        # The log itself, here and below: an interpreter started is half a second of a small node.
+        lines = self.cluster.sh(self.node, f"grep -shF '\"job\": {self.id},' {EVENTS}.1 {EVENTS}").out.splitlines()
+        found = [event for event in map(json.loads, lines) if event["job"] == self.id]
         return [event for event in found if kind in ("", event["event"])]
 
     def wait_for_output(self, text: str, *, within: float = WITHIN) -> None:
@@ -57,11 +59,10 @@ class Job:
 
     def wait(self) -> dict[str, Any]:
         """Until the Epilog has given its verdict; its event."""
-        # The log itself: to start an interpreter ten times a second is most of what a small node can do.
         said = f'"event": "epilog", "job": {self.id},'
         self.cluster.wait(
             self.node,
-            f"grep -qsF {shlex.quote(said)} /var/log/slurm-hooks/events.jsonl",
+            f"grep -qsF {shlex.quote(said)} {EVENTS}",
             f"the epilog of job {self.id}",
         )
         return self.events("epilog")[-1]
@@ -182,7 +183,7 @@ EOF"""
 
     def left_on(self, node: str) -> list[str]:
         """Everything of finished jobs that is still on a node, looked at from outside our own code."""
-        return self.must(node, LEFT).split("\n")[:-1]
+        return self.must(node, "/usr/bin/python3 -IS /src/tests/cluster/left.py").split("\n")[:-1]
 
     def wait_idle(self, node: str) -> None:
         """Until Slurm has no job on the node and would start one."""
@@ -204,19 +205,6 @@ EOF"""
         """As an operator does when the node is clean again."""
         self.must(self.lab.controller, f"scontrol update nodename={node} state=resume")
         self.wait_idle(node)
-
-
-# In shell, and not with our own detectors: containers, networks, shims, stages, job cgroups of any hierarchy.
-LEFT = r"""
-docker -H unix:///run/slurm-hooks-docker/docker.sock ps -aq --filter label=slurm-hooks.job | sed 's/^/container /'
-docker -H unix:///run/slurm-hooks-docker/docker.sock network ls -q --filter label=slurm-hooks.job | sed 's/^/network /'
-ls /sys/class/net | grep '^shn' | sed 's/^/bridge /'
-pgrep -af containerd-shim | grep -v pgrep | sed 's/^/shim /'
-grep -o ' /run/slurm-hooks/stage/[^ ]*' /proc/self/mountinfo | sed 's/^/mount /'
-find /run/slurm-hooks/stage -mindepth 1 2>/dev/null | sed 's/^/stage /'
-find /sys/fs/cgroup -type d \( -name 'job_*' -o -name 'uid_*' \) | sed 's/^/cgroup /'
-true
-"""
 
 
 def poll(condition: Any, what: str, *, within: float = WITHIN) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.cluster.slurm import Cluster
 
 # Each runs long enough to be read back: of one that has ended before that, only its exit status is known.
@@ -27,12 +29,14 @@ def test_a_batch_jobs_output_ends_with_it(cluster: Cluster, node: str) -> None:
     ), told
 
 
+@pytest.mark.anywhere
 def test_a_step_that_is_no_batch_jobs_ends_with_its_own_on_standard_error(cluster: Cluster, node: str) -> None:
     done = cluster.srun("docker run --rm --name one img sh -c 'sleep 0.3; exit 3'; echo over", options="--mem=100")
     assert done.out.endswith("over\n")
     assert re.search(r"^slurm-hooks: job \d+ ran 1 container, 1 failed:\n  one \(img\): exit 3, ", done.err, re.M), done
 
 
+@pytest.mark.anywhere
 def test_steps_of_a_batch_job_leave_it_to_the_end(cluster: Cluster, node: str) -> None:
     job = cluster.run("srun docker run --rm --name one img true; echo after the step", options="--mem=100")
     lines = job.output.splitlines()
@@ -41,11 +45,13 @@ def test_steps_of_a_batch_job_leave_it_to_the_end(cluster: Cluster, node: str) -
     )
 
 
+@pytest.mark.anywhere
 def test_a_job_without_containers_is_told_nothing(cluster: Cluster, node: str) -> None:
     assert "ran" not in cluster.srun("echo quiet").err
     assert cluster.run("echo quiet").output.splitlines()[-1] == "quiet"
 
 
+@pytest.mark.anywhere
 def test_it_is_the_askers_own_jobs(cluster: Cluster, node: str) -> None:
     other = cluster.sbatch("docker run --rm --name secret img true; echo begun; exec sleep 600", options="--mem=100")
     other.wait_for_output("begun")
@@ -55,6 +61,7 @@ def test_it_is_the_askers_own_jobs(cluster: Cluster, node: str) -> None:
     other.wait()
 
 
+@pytest.mark.anywhere
 def test_a_container_that_outlives_its_broker_is_accounted_for(cluster: Cluster, node: str) -> None:
     eats = "x=$(yes | head -c 30000000); touch /w/eaten; until [ -e /w/go ]; do sleep 0.1; done"
     home = cluster.must(node, "mktemp -d -p ~", user="ann").strip()

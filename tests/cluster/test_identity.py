@@ -187,6 +187,7 @@ def test_a_process_that_got_the_pid_of_a_dead_peer_is_not_the_peer(cluster: Clus
     assert said[2].startswith("403 ") and "the process that opened this connection is gone" in said[2], said
 
 
+@pytest.mark.anywhere
 def test_two_jobs_of_one_user_see_their_own_only(cluster: Cluster, node: str) -> None:
     script = """docker create --name {0} img; touch {0}; until [ -e {1} ]; do sleep 0.1; done
     docker ps -a --format '{{{{.Names}}}}'"""
@@ -205,6 +206,7 @@ def test_two_jobs_of_one_user_see_their_own_only(cluster: Cluster, node: str) ->
     cluster.must(node, "rm -f both left-one right-one", user="ann")
 
 
+@pytest.mark.anywhere
 def test_a_job_that_is_closing_launches_nothing_and_may_still_look_and_remove(cluster: Cluster, node: str) -> None:
     script = """docker run -d --name up img sleep 60; docker create --name not-up img; echo begun
     until [ -e go ]; do sleep 0.1; done; rm go
@@ -221,6 +223,7 @@ def test_a_job_that_is_closing_launches_nothing_and_may_still_look_and_remove(cl
     job.wait()
 
 
+@pytest.mark.anywhere
 def test_docker_and_docker_py_work_in_the_batch_script_and_in_a_step(cluster: Cluster, node: str) -> None:
     both = """docker run --rm img echo by-cli; /usr/bin/python3 -c '
 import docker
@@ -251,6 +254,7 @@ def test_everybodys_socket_serves_jobs_all_the_same(cluster: Cluster, node: str)
 LOGIN = "env -u DOCKER_HOST bash -lc 'echo host=$DOCKER_HOST'"
 
 
+@pytest.mark.anywhere
 def test_a_login_shell_in_the_job_knows_its_docker_and_one_outside_knows_none(cluster: Cluster, node: str) -> None:
     uid = cluster.must(node, "id -u ann").strip()
     assert f"host=unix:///run/slurm-hooks/users/{uid}.sock\n" in cluster.srun(LOGIN).out
@@ -270,6 +274,7 @@ def requeued(cluster: Cluster, job: Job) -> None:
     cluster.must(controller, f"{second}; scontrol update jobid={job.id} starttime=now")
 
 
+@pytest.mark.anywhere
 def test_a_requeued_job_is_known_again_and_nothing_of_its_first_run_is_left(cluster: Cluster, node: str) -> None:
     run = "docker run -d --name one img sleep 600; docker ps -q | wc -l; echo run ${SLURM_RESTART_COUNT:-0}; sleep 60"
     job = cluster.sbatch(run, options="--requeue")
@@ -294,6 +299,7 @@ LATE = f"""xargs -0 -a {ENVIRONMENT}-0 sh -c '
 exec env -i "$@" SLURM_JOB_RESTART_COUNT=1 SLURM_SCRIPT_CONTEXT=epilog_slurmd /etc/slurm/epilog.d/50-slurm-hooks' sh"""
 
 
+@pytest.mark.anywhere
 def test_a_late_second_epilog_does_not_touch_the_job_that_runs_again(cluster: Cluster, node: str) -> None:
     cluster.must(node, KEEPER)
     try:

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.slurm import Cluster
 
 
+@pytest.mark.anywhere
 def test_every_task_knows_where_its_docker_is(cluster: Cluster, node: str) -> None:
     uid = cluster.must(node, "id -u ann").strip()
     done = cluster.srun("echo host=$DOCKER_HOST", options="-n2 --overcommit")
     assert done.out.count(f"host=unix:///run/slurm-hooks/users/{uid}.sock\n") == 2, done
 
 
+@pytest.mark.anywhere
 def test_the_job_is_told_once_whatever_number_of_steps_it_runs(cluster: Cluster, node: str) -> None:
     job = cluster.run("srun true; srun true")
     assert job.output.count("slurm-hooks: docker runs in job") == 1

@@ -11,6 +11,8 @@ import pytest
 
 from tests.cluster.slurm import Cluster, Job
 
+pytestmark = pytest.mark.anywhere
+
 SMALL = "-n1 --mem=200"
 
 

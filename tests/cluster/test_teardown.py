@@ -35,6 +35,7 @@ def test_a_paused_container_is_ended_too(cluster: Cluster, node: str) -> None:
     assert job.wait()["verdict"] == "clean"
 
 
+@pytest.mark.anywhere
 def test_runs_that_are_over_do_not_pile_up_in_a_job(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("for i in $(seq 12); do docker run --rm -v $HOME:/w img true; done; echo done; sleep 600")
     job.wait_for_output("done", within=180)
@@ -49,6 +50,7 @@ echo > /w/ready; while :; do sleep 0.1; done'
 until [ -e ready ]; do sleep 0.1; done; rm ready; echo started; sleep 600"""
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize(("grace", "saved"), [(0, False), (20, True)])
 def test_the_sites_grace_lets_a_container_end_by_itself(
     cluster: Cluster, node: str, grace: int, *, saved: bool
@@ -62,6 +64,7 @@ def test_the_sites_grace_lets_a_container_end_by_itself(
     assert (cluster.sh(node, "rm state", user="ann").status == 0) is saved
 
 
+@pytest.mark.anywhere
 def test_a_foreign_container_beside_is_not_touched(cluster: Cluster, node: str) -> None:
     foreign = cluster.docker(node, "run -d --network none img sleep 600").out.strip()
     try:
@@ -86,6 +89,7 @@ def test_a_second_epilog_gives_the_same_verdict(cluster: Cluster, node: str) -> 
     assert (again.status, "nothing left" in again.out) == (0, True), again
 
 
+@pytest.mark.anywhere
 def test_an_epilog_without_a_prolog_before_it_is_content(cluster: Cluster, node: str) -> None:
     done = cluster.sh(node, epilog_hook(Job(cluster, 999_999, node, "ann")))
     assert done.status == 0, done
@@ -149,6 +153,7 @@ def test_what_cannot_be_ended_drains_the_node_and_is_named(cluster: Cluster, nod
     cluster.resume(node)
 
 
+@pytest.mark.waits
 def test_a_second_epilog_waits_for_the_first_and_gives_its_verdict(
     cluster: Cluster, node: str, hung_file_system: str
 ) -> None:

@@ -51,6 +51,7 @@ def test_an_attached_run_survives_an_upgrade_of_the_broker(cluster: Cluster, nod
     cluster.must(node, f"systemctl is-active {UNIT} && [ $(pgrep -fc 'slurm-hooks broker$') = 1 ]")
 
 
+@pytest.mark.anywhere
 def test_the_brokers_death_ends_attached_clients_and_no_container(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch(
         """docker run --name kept img sh -c 'echo begun; exec sleep 600'; echo "client gone: $?"

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.slurm import Cluster
 from tests.unit.test_metrics import figures
 from tests.unit.test_page import Seen
+
+pytestmark = pytest.mark.anywhere
 
 JOB = """docker run --rm --name fine img true
 docker run --rm --name wrong -e '<script>=1' img sh -c 'sleep 1; exit 3'

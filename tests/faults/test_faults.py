@@ -38,6 +38,7 @@ def broker_answers(cluster: Cluster) -> None:
     cluster.wait(cluster.node, f'/usr/bin/python3 -ISc "{script}" 2>/dev/null', "the broker")
 
 
+@pytest.mark.anywhere
 def test_the_broker_may_be_killed_at_any_moment_of_a_launch(cluster: Cluster, node: str) -> None:
     script = """rm -f stop; until [ -e stop ]; do docker run --rm -v $HOME:/w img true; done
     until docker run --rm img echo works again; do sleep 0.1; done; rm stop"""
@@ -52,6 +53,7 @@ def test_the_broker_may_be_killed_at_any_moment_of_a_launch(cluster: Cluster, no
     assert job.wait()["verdict"] == "clean"
 
 
+@pytest.mark.anywhere
 def test_containers_outlive_the_broker_and_docker_goes_on(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch(f"""{CONTAINERS}; until [ -e go ]; do sleep 0.1; done; rm go
     docker exec n1 echo still here; docker ps --format '{{{{.Names}}}}'; docker rm -f n2; echo looked; sleep 600""")
@@ -82,6 +84,7 @@ def test_a_job_may_end_while_dockerd_restarts(cluster: Cluster, node: str) -> No
     assert job.wait()["verdict"] == "clean"
 
 
+@pytest.mark.anywhere
 def test_containers_outlive_dockerd_and_docker_goes_on(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch(
         f"{CONTAINERS}; until [ -e go ]; do sleep 0.1; done; rm go; docker exec n1 echo still here; echo over"
@@ -95,6 +98,7 @@ def test_containers_outlive_dockerd_and_docker_goes_on(cluster: Cluster, node: s
     assert job.wait()["verdict"] == "clean"
 
 
+@pytest.mark.waits
 def test_a_node_whose_dockerd_stays_away_drains_and_is_clean_when_it_is_back(cluster: Cluster, node: str) -> None:
     before = figures(cluster.must(node, "slurm-hooks metrics"))
     job = cluster.sbatch(f"{CONTAINERS}; sleep 600")
@@ -118,6 +122,7 @@ def test_a_node_whose_dockerd_stays_away_drains_and_is_clean_when_it_is_back(clu
     cluster.resume(node)
 
 
+@pytest.mark.anywhere
 def test_slurmd_may_be_killed_while_a_job_runs(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch(f"{CONTAINERS}; until [ -e go ]; do sleep 0.1; done; rm go; docker ps -q | wc -l; echo over")
     job.wait_for_output("begun")
