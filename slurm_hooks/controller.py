@@ -7,6 +7,7 @@ fails against another libslurm), scontrol otherwise.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import NamedTuple, Protocol
 
@@ -86,6 +87,15 @@ class Scontrol:
         except ValueError:
             done.stderr = f"squeue said {done.stdout[:80]!r}"
         raise NodeFault(f"jobs of {node}", done.stderr.strip())
+
+
+def release() -> tuple[int, int] | None:
+    """Of the Slurm that is installed here, without asking slurmctld; None: it cannot be told."""
+    try:
+        match = re.search(r"\b(\d+)\.(\d+)\.", Scontrol()._run("scontrol", "-V").stdout)
+    except NodeFault:
+        return None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def configuration() -> dict[str, str]:

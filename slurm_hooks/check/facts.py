@@ -71,7 +71,7 @@ def read(site: Settings) -> Node:
         cgroup_options=_cgroup_options(),
         controllers=_controllers(),
         slurm=slurm,
-        hooks={name: any(map(_runs_us, scripts)) for name, scripts in hooks.items()},
+        hooks={name: any(map(runs_us, scripts)) for name, scripts in hooks.items()},
         units=units,
         views=processes.views(pids, site.docker.data_root),
         sees_images=processes.sees(pids.get("broker", 0), site.docker.data_root),
@@ -89,6 +89,19 @@ def read(site: Settings) -> Node:
         nft=any(os.access(path, os.X_OK) for path in NFT),
         firewall=networks.reach(site).fault if site.network else "",
         unresolved=networks.unresolved() if site.network else (),
+    )
+
+
+def few(site: Settings) -> Node:
+    """The little of it that needs.Asked takes: without Slurm, systemd and dockerd."""
+    listening = {"sshd"} if any(os.path.exists(f"/run/systemd/units/invocation:{name}") for name in SSH) else set()
+    return Node(
+        site=site,
+        selinux=SELINUX.get(_text("/sys/fs/selinux/enforce").strip(), ""),
+        controllers=_controllers(),
+        running=frozenset(processes.running() | listening),
+        pam=tuple(_pam("sshd")),
+        sshd_asks_pam=_sshd_asks_pam(),
     )
 
 
@@ -133,7 +146,7 @@ def _scripts(slurm: Mapping[str, str], hook: str) -> Iterator[str]:
             yield from glob.glob(value)
 
 
-def _runs_us(path: str) -> bool:
+def runs_us(path: str) -> bool:
     """Is the script ours, or one that calls ours? By its text; slurmd passes over what is not executable."""
     try:
         with open(path, "rb") as script:

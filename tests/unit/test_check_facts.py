@@ -105,11 +105,11 @@ def test_a_place_that_is_a_link_is_told_with_where_it_leads(tmp_path: Path, sett
 def test_a_hook_is_ours_by_its_text_and_only_where_slurmd_would_run_it(tmp_path: Path) -> None:
     script = tmp_path / "prolog"
     script.write_text("#!/bin/sh\n/usr/lib/site/check && exec /usr/lib/slurm-hooks/prolog\n")
-    assert not facts._runs_us(str(script))
+    assert not facts.runs_us(str(script))
     script.chmod(0o755)
-    assert facts._runs_us(str(script))
+    assert facts.runs_us(str(script))
     script.write_text("#!/bin/sh\ntrue\n")
-    assert not facts._runs_us(str(script))
+    assert not facts.runs_us(str(script))
     said = {"Prolog[0]": "/none", "Prolog[1]": f"{tmp_path}/pro*", "PrologFlags": "Contain", "Epilog": "(null)"}
     assert list(facts._scripts(said, "Prolog")) == [str(script)]
     assert list(facts._scripts(said, "Epilog")) == []
