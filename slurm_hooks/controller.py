@@ -7,7 +7,6 @@ fails against another libslurm), scontrol otherwise.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from typing import NamedTuple, Protocol
 
@@ -89,13 +88,12 @@ class Scontrol:
         raise NodeFault(f"jobs of {node}", done.stderr.strip())
 
 
-def release() -> tuple[int, int] | None:
-    """Of the Slurm that is installed here, without asking slurmctld; None: it cannot be told."""
+def release() -> str:
+    """Of the Slurm that is installed here, in its words and without asking slurmctld; "": it has none."""
     try:
-        match = re.search(r"\b(\d+)\.(\d+)\.", Scontrol()._run("scontrol", "-V").stdout)
+        return Scontrol()._run("scontrol", "-V").stdout
     except NodeFault:
-        return None
-    return (int(match[1]), int(match[2])) if match else None
+        return ""
 
 
 def configuration() -> dict[str, str]:

@@ -154,9 +154,49 @@ def line_for(name: str, said: Mapping[str, str], asked: Asked) -> str:
     return ""
 
 
-def hook_line(hook: str) -> str:
-    """How to mend a hook that is missing."""
-    return f"In slurm.conf: {hook}={HOOKS[hook][1]}; then {RECONFIGURE}."
+def release_of(text: str) -> tuple[int, int] | None:
+    """24.11.5, or `slurm-wlm 24.11.5` → (24, 11); None: it names none."""
+    match = re.search(r"(?:^|[ \t])(\d{1,4})\.(\d{1,4})(?:$|\W)", text.strip())
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def beside(hook: str, value: str, slurm_conf: str, release: tuple[int, int] | None) -> str:
+    """How a hook of the site's and ours are both run, "" where a line of ours behind the site's is all.
+
+    Args:
+        value: of the site's line that holds.
+        slurm_conf: its path; a hook without a slash lies beside it (23.11 on).
+        release: of Slurm; None: not known.
+    """
+    ours = HOOKS[hook][1]
+    said = f"{hook}={value} is the site's own"
+    value = value if value.startswith("/") else f"{slurm_conf.rpartition('/')[0]}/{value}"
+    if hook not in SEVERAL:
+        return f"{said}, and Slurm runs one {hook}. Put into {value}, as its last line: {ours}  # slurm-hooks"
+    if release is None:
+        return (
+            f"{said}. From Slurm 24.05 on ours has a line beside it, before there is one line alone; and scontrol -V "
+            "does not say which it is. Run: slurm-hooks install --slurm-release 24.11, or what it is"
+        )
+    if release >= MANY:
+        return ""
+    directory, _, name = value.rpartition("/")
+    if "*" in name:
+        link = f"{directory}/{name.replace('*', '50-slurm-hooks', 1).replace('*', '')}"
+        return f"{said}, and Slurm before 24.05 has one {hook} line. On each node: ln -s {ours} {link}"
+    place = ours.rpartition("/")[0]
+    return (
+        f"{said}, and Slurm before 24.05 has one {hook} line. On each node: ln -s {value} {place}/90-site; "
+        f"then in slurm.conf: {hook}={place}/*"
+    )
+
+
+def hook_line(hook: str, said: Mapping[str, str]) -> str:
+    """How to mend a hook that is missing, by what `shown` made of scontrol's."""
+    own = [value for key, value in said.items() if key.partition("[")[0] == hook and value]
+    release = release_of(said.get("SLURM_VERSION", ""))
+    words = beside(hook, own[-1], said.get("SLURM_CONF", ""), release) if own else ""
+    return f"{words or f'In slurm.conf: {hook}={HOOKS[hook][1]}; then {RECONFIGURE}'}."
 
 
 # -- dockerd ---------------------------------------------------------------------------------------

@@ -77,17 +77,16 @@ def check(node: Node) -> Iterable[Finding]:
 
 
 def _hooks(node: Node) -> Iterable[Finding]:
-    missing = [name for name, runs in node.hooks.items() if not runs]
-    if "Prolog" in missing:
-        yield _unrun("hook-prolog", "wrong", "Prolog", "no job is bounded, and none gets Docker")
-    if "Epilog" in missing:
-        yield _unrun("hook-epilog", "wrong", "Epilog", "nothing ends what a job leaves")
-    if "TaskProlog" in missing:
-        yield _unrun("hook-task-prolog", "weak", "TaskProlog", "docker does not find its socket (DOCKER_HOST)")
-    if "TaskEpilog" in missing:
-        yield _unrun("hook-task-epilog", "weak", "TaskEpilog", "no job is told what became of its containers")
+    missing = {name: needs.hook_line(name, needs.shown(node.slurm)) for name, runs in node.hooks.items() if not runs}
+    if mend := missing.get("Prolog"):
+        yield _unrun("hook-prolog", "wrong", "Prolog", "no job is bounded, and none gets Docker", mend)
+    if mend := missing.get("Epilog"):
+        yield _unrun("hook-epilog", "wrong", "Epilog", "nothing ends what a job leaves", mend)
+    if mend := missing.get("TaskProlog"):
+        yield _unrun("hook-task-prolog", "weak", "TaskProlog", "docker does not find its socket (DOCKER_HOST)", mend)
+    if mend := missing.get("TaskEpilog"):
+        yield _unrun("hook-task-epilog", "weak", "TaskEpilog", "no job is told what became of its containers", mend)
 
 
-def _unrun(name: str, level: Level, hook: str, why: str) -> Finding:
-    what = f"no {hook} of slurm.conf runs slurm-hooks"
-    return Finding(name, level, "slurm", what, why, needs.hook_line(hook))
+def _unrun(name: str, level: Level, hook: str, why: str, mend: str) -> Finding:
+    return Finding(name, level, "slurm", f"no {hook} of slurm.conf runs slurm-hooks", why, mend)

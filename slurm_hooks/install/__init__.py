@@ -124,7 +124,7 @@ def planned(
     of_slurm = _parsed(main_conf)
     wish = plan.Wish(
         asked,
-        _release(release) if release else controller.release(),
+        _release(release) if release else needs.release_of(controller.release()),
         leave,
         lambda hook, value: any(map(facts.runs_us, glob.glob(os.path.join(os.path.dirname(main_conf), value)))),
         ours.daemon.flags if ours else frozenset(),
@@ -173,10 +173,9 @@ def _missing() -> list[str]:
 
 
 def _release(text: str) -> tuple[int, int]:
-    numbers = text.split(".")
-    if len(numbers) < 2 or not all(number.isascii() and number.isdigit() for number in numbers[:2]):
-        raise HooksError(f"--slurm-release {text}", "no release", "Write it as slurmd -V does: 24.11 or 24.11.5.")
-    return int(numbers[0]), int(numbers[1])
+    if release := needs.release_of(text):
+        return release
+    raise HooksError(f"--slurm-release {text}", "no release", "Write it as slurmd -V does: 24.11 or 24.11.5.")
 
 
 def _mounts() -> list[tuple[str, str]]:

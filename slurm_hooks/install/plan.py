@@ -13,7 +13,7 @@ from typing import Any
 
 from slurm_hooks import needs
 from slurm_hooks.install import members
-from slurm_hooks.install.conf import Conf, Entry
+from slurm_hooks.install.conf import Conf
 from slurm_hooks.needs import HOOKS, MANY, SEVERAL, Asked
 
 HEAD = "# By slurm-hooks install --apply, for docker in jobs:"
@@ -59,8 +59,8 @@ def slurm_conf(conf: Conf, wish: Wish) -> Plan:
         held = lines if several else lines[-1:]
         if name in wish.leave or any(covers(line.value, ours) or wish.runs(hook, line.value) for line in held):
             continue
-        if lines and not several:
-            undecided.append(_beside(hook, held[0], conf.main, known=wish.release is not None))
+        if lines and (words := needs.beside(hook, held[-1].value, conf.main, wish.release)):
+            undecided.append(words)
             continue
         line = f"{hook}={ours}"
         changed = changed.with_line_after(lines[-1], line) if lines else _with_line(changed, line)
@@ -120,29 +120,6 @@ def covers(pattern: str, path: str) -> bool:
     """Is a path one that a pattern of slurm.conf means? As glob(3): * passes no slash."""
     parts, wanted = pattern.split("/"), path.split("/")
     return len(parts) == len(wanted) and all(map(fnmatchcase, wanted, parts))
-
-
-def _beside(hook: str, line: Entry, main: str, *, known: bool) -> str:
-    """How a hook of the site's and ours are both run, where slurm.conf has no word for it."""
-    ours = HOOKS[hook][1]
-    value = line.value if line.value.startswith("/") else f"{main.rpartition('/')[0]}/{line.value}"
-    said = f"{hook}={line.value} is the site's own"
-    if hook not in SEVERAL:
-        return f"{said}, and Slurm runs one {hook}. Put into {value}, as its last line: {ours}  # slurm-hooks"
-    if not known:
-        return (
-            f"{said}. From Slurm 24.05 on ours has a line beside it, before there is one line alone; and scontrol -V "
-            f"does not say which it is. Run this again with --slurm-release 24.11, or what it is"
-        )
-    directory, _, name = value.rpartition("/")
-    if "*" in name:
-        link = f"{directory}/{name.replace('*', '50-slurm-hooks', 1).replace('*', '')}"
-        return f"{said}, and Slurm before 24.05 has one {hook} line. On each node: ln -s {ours} {link}"
-    place = ours.rpartition("/")[0]
-    return (
-        f"{said}, and Slurm before 24.05 has one {hook} line. On each node: ln -s {value} {place}/90-site; "
-        f"then in slurm.conf: {hook}={place}/*"
-    )
 
 
 # -- dockerd ---------------------------------------------------------------------------------------

@@ -138,6 +138,26 @@ def test_contain_and_nohold_are_not_written_together() -> None:
     assert len(words) == 1 and words[0].startswith("adopt-contain: ")
 
 
+def test_check_tells_a_site_with_hooks_of_its_own_how_both_are_run() -> None:
+    own = {"TaskProlog": "/a", "Prolog": "/b", "SLURM_VERSION": "23.11.1"}
+    node = replace(GOOD, slurm={**GOOD.slurm, **own}, hooks=dict.fromkeys(HOOKS, False))
+    mends = {finding.name: finding.mend for finding in check.judged(node)}
+    assert "Put into /a, as its last line: /etc/slurm/task_prolog.sh" in mends["hook-task-prolog"]
+    assert "ln -s /b /etc/slurm/prolog.d/90-site" in mends["hook-prolog"]
+    assert mends["hook-epilog"].startswith("In slurm.conf: Epilog=/etc/slurm/epilog.d/50-slurm-hooks; then ")
+
+
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        ("slurm-wlm 24.11.5\n", (24, 11)), ("slurm 22.05.3", (22, 5)), ("26.05.0-0rc1", (26, 5)), ("24.11", (24, 11)),
+        ("", None), ("24", None), ("newest", None), ("x24.11", None),
+    ],
+)  # fmt: skip
+def test_a_release_of_slurm_is_read(text: str, release: tuple[int, int] | None) -> None:
+    assert needs.release_of(text) == release
+
+
 # -- what check finds is gone ----------------------------------------------------------------------
 
 

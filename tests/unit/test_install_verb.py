@@ -30,7 +30,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (made / "cgroup.conf").write_text(CGROUP)
     (made / "slurm-jobs.json").write_bytes((ROOT / "etc/docker/slurm-jobs.json").read_bytes())
     monkeypatch.setattr(install, "_missing", list)
-    monkeypatch.setattr(controller, "release", lambda: (24, 11))
+    monkeypatch.setattr(controller, "release", lambda: "slurm-wlm 24.11.5\n")
     monkeypatch.setattr(processes, "daemons", lambda socket: (None, []))
     monkeypatch.setattr(install, "DOCKER", ())
     monkeypatch.setattr(install, "PLUGINS", ())
