@@ -28,7 +28,7 @@ from slurm_hooks.settings import Settings
 # Where Slurm's own commands look (read_config.c), with the places of the packages that there are.
 SLURM_CONF = ("/etc/slurm/slurm.conf", "/usr/local/etc/slurm.conf", "/opt/slurm/etc/slurm.conf")
 CACHED = "/run/slurm/conf/slurm.conf"  # configless
-DOCKER = ("/usr/bin/docker", "/usr/local/bin/docker")
+DOCKER = ("/usr/local/bin/docker", "/usr/bin/docker")  # as login(1) has them in PATH
 PLUGINS = ("/usr/local/lib/docker", "/usr/local/libexec/docker", "/usr/lib/docker", "/usr/libexec/docker")
 NOBODY = 65_534
 SECONDS = 10.0
@@ -61,7 +61,7 @@ class Report:
     changes: list[Change] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
     then: list[str] = field(default_factory=list)
-    docker: str = ""
+    docker: list[str] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
 
     def take(self, made: plan.Plan, before: dict[str, str], *, refused: str = "") -> None:
@@ -202,19 +202,19 @@ def _dockerd(report: Report, path: str, wish: plan.Wish) -> None:
 
 
 def _docker(report: Report, socket: str) -> None:
-    """The docker command that users find, and its plugins; run as nobody, and only where it is root's to change."""
-    path = next((place for place in DOCKER if os.path.exists(place)), "")
-    said = _version_of(path) if path else ""
+    """The docker commands that users find, and their plugins."""
     try:
         parts = Engine(socket).version().get("Components") or ()
         engine = next((str(part["Version"]) for part in parts if part["Name"] == "Engine"), "")
     except HooksError:
         engine = ""
-    report.docker = client.judged(path, said, engine)
+    there = [path for path in DOCKER if os.path.exists(path)]
+    report.docker = [client.judged(path, _version_of(path), engine) for path in there]
     report.plugins = sorted(one for place in PLUGINS for one in glob.glob(f"{place}/cli-plugins/docker-*"))
 
 
 def _version_of(path: str) -> str:
+    """What a docker command says of itself; run as nobody, and only where it is root's alone to change."""
     facts_of = os.stat(path)
     if facts_of.st_uid != 0 or facts_of.st_mode & 0o022:
         return "nothing: others than root may change it, so it was not run"
@@ -259,11 +259,17 @@ def _lines(report: Report, *, apply: bool) -> Iterator[str]:
     if report.changes:
         for line in report.then:
             yield f"then: {line}."
-    yield f"docker command: {report.docker}" + (f"; plugins: {', '.join(report.plugins)}" if report.plugins else "")
+    for line in report.docker or [f"none at {' or '.join(DOCKER)}"]:
+        yield f"docker command: {line}"
+    yield f"docker command: {client.SHOULD}"
+    if report.plugins:
+        yield f"docker plugins: {', '.join(report.plugins)}"
+    refused = sum(bool(change.refused) for change in report.changes)
+    left = sum(not change.written and not change.refused for change in report.changes)
     counts = [
         f"{sum(change.written for change in report.changes)} written" if apply else "",
-        f"{left} to write" if (left := sum(not change.written for change in report.changes)) else "",
+        f"{left} to write (--apply)" if left else "",
+        f"{refused} not to be written here" if refused else "",
         f"{len(report.undecided)} to decide" if report.undecided else "",
     ]
-    said = ", ".join(filter(None, counts))
-    yield f"slurm-hooks install: {said or 'nothing to do'}" + ("; --apply writes it" if left and not apply else "")
+    yield f"slurm-hooks install: {', '.join(filter(None, counts)) or 'nothing to do'}"

@@ -62,11 +62,16 @@ def why_not(path: str) -> str:
         return "it is no regular file"
     if facts.st_nlink > 1:
         return "it has another name (a hard link), and writing would part the two"
-    if facts.st_mode & stat.S_IWOTH:
-        return "everybody may write to it; see who did, then: chmod o-w"
+    if facts.st_mode & stat.S_IWOTH or _open(os.path.dirname(real)):
+        return "everybody may write there; see who did, then: chmod o-w"
     if os.statvfs(real).f_flag & os.ST_RDONLY:
         return "its file system is mounted read-only here; change it where it is not"
     return ""
+
+
+def _open(directory: str) -> bool:
+    mode = os.stat(directory).st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def replace(path: str, before: str | None, text: str, stamp: str) -> str:
@@ -95,12 +100,12 @@ def replace(path: str, before: str | None, text: str, stamp: str) -> str:
 
 
 def _replace(at: int, directory: str, name: str, before: str | None, text: str, stamp: str) -> str:
-    half = f"{name}.{os.getpid()}.new"
-    kept = ""
+    half, kept = f"{name}.{os.getpid()}.new", f"{name}.{stamp}"
+    made: list[str] = []  # and to go, where it does not come to its end
     old = -1
     try:
         if before is None:
-            _make(at, half, text, -1)
+            _make(at, half, text, -1, made)
             os.link(half, name, src_dir_fd=at, dst_dir_fd=at)  # and not over what came meanwhile
             os.unlink(half, dir_fd=at)
         else:
@@ -108,26 +113,23 @@ def _replace(at: int, directory: str, name: str, before: str | None, text: str, 
             with open(os.dup(old), "rb") as file:
                 if file.read() != _bytes(before):
                     raise NodeFault(f"{directory}/{name}", "somebody else has changed it meanwhile", "Run this again.")
-            kept = f"{name}.{stamp}"
-            _make(at, kept, before, old)
-            _make(at, half, text, old)
+            _make(at, kept, before, old, made)
+            _make(at, half, text, old, made)
             os.rename(half, name, src_dir_fd=at, dst_dir_fd=at)
+        made.clear()
         os.fsync(at)
-    except BaseException:
-        try:
-            os.unlink(half, dir_fd=at)
-        except OSError:
-            pass
-        raise
     finally:
+        for one in made:
+            os.unlink(one, dir_fd=at)
         if old >= 0:
             os.close(old)
-    return f"{directory}/{kept}" if kept else ""
+    return f"{directory}/{kept}" if before is not None else ""
 
 
-def _make(at: int, name: str, text: str, like: int) -> None:
+def _make(at: int, name: str, text: str, like: int, made: list[str]) -> None:
     """A new file in a directory, on the disk; owner, mode and labels of another, -1: root's."""
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
+    made.append(name)
     try:
         with open(os.dup(fd), "wb") as file:
             file.write(_bytes(text))

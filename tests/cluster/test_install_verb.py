@@ -55,7 +55,7 @@ def test_what_lacks_is_shown_and_written_once(cluster: Cluster, runs: list[Run])
     for line in (
         "+Prolog=/etc/slurm/prolog.d/50-slurm-hooks", "+TaskPlugin=task/cgroup", "+ConstrainRAMSpace=yes",
         "-PrologFlags=DeferBatch  # of the site", "+PrologFlags=DeferBatch,Contain  # of the site",
-        '+  "live-restore": true', "slurm-hooks install: 3 to write; --apply writes it",
+        '+  "live-restore": true', "slurm-hooks install: 3 to write (--apply)",
     ):  # fmt: skip
         assert line in shown.out.splitlines(), shown.out
     assert "docker command: /usr/bin/docker is 26.1: it will do" in shown.out

@@ -83,6 +83,18 @@ def test_what_somebody_else_has_changed_meanwhile_stays(etc: Path) -> None:
     assert file.read_text() == "A=3\n" and names(etc) == {"slurm.conf"}
 
 
+def test_where_it_comes_to_no_end_nothing_is_left(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")  # chattr +i
+
+    file = etc / "slurm.conf"
+    file.write_text("A=1\n")
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(NodeFault, match="on the host that it belongs to"):
+        files.replace(str(file), "A=1\n", "A=2\n", STAMP)
+    assert names(etc) == {"slurm.conf"} and file.read_text() == "A=1\n"
+
+
 def test_a_backup_is_never_written_over(etc: Path) -> None:
     file = etc / "slurm.conf"
     file.write_text("A=1\n")
@@ -122,6 +134,10 @@ def test_where_it_is_not_to_be_written_is_said_in_words(etc: Path) -> None:
     file.chmod(0o666)
     assert files.why_not(str(file)).startswith("everybody")
     file.chmod(0o644)
+    etc.chmod(0o777)
+    assert files.why_not(str(file)).startswith("everybody")
+    etc.chmod(0o1777)
+    assert files.why_not(str(file)) == ""
     os.link(file, etc / "other")
     assert "hard link" in files.why_not(str(file))
     assert files.why_not(str(etc)) == "it is no regular file"
