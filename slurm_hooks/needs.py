@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 Options = Mapping[str, Any]  # of dockerd's file, by their names there
@@ -191,9 +192,17 @@ def beside(hook: str, value: str, slurm_conf: str, release: tuple[int, int] | No
     )
 
 
+def covers(pattern: str, path: str) -> bool:
+    """Is a path one that a pattern of slurm.conf means? As glob(3): * passes no slash."""
+    parts, wanted = pattern.split("/"), path.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, wanted, parts))
+
+
 def hook_line(hook: str, said: Mapping[str, str]) -> str:
     """How to mend a hook that is missing, by what `shown` made of scontrol's."""
     own = [value for key, value in said.items() if key.partition("[")[0] == hook and value]
+    if any(covers(value, HOOKS[hook][1]) for value in own):
+        return f"{HOOKS[hook][1]} is not there, or not executable: run make install, or bring the package's anew."
     release = release_of(said.get("SLURM_VERSION", ""))
     words = beside(hook, own[-1], said.get("SLURM_CONF", ""), release) if own else ""
     return f"{words or f'In slurm.conf: {hook}={HOOKS[hook][1]}; then {RECONFIGURE}'}."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from slurm_hooks import needs
@@ -57,7 +56,7 @@ def slurm_conf(conf: Conf, wish: Wish) -> Plan:
         lines = changed.of(hook)
         several = hook in SEVERAL and bool(wish.release and wish.release >= MANY)
         held = lines if several else lines[-1:]
-        if name in wish.leave or any(covers(line.value, ours) or wish.runs(hook, line.value) for line in held):
+        if name in wish.leave or any(needs.covers(line.value, ours) or wish.runs(hook, line.value) for line in held):
             continue
         if lines and (words := needs.beside(hook, held[-1].value, conf.main, wish.release)):
             undecided.append(words)
@@ -114,12 +113,6 @@ def _with_line(conf: Conf, line: str) -> Conf:
     """Our own lines are together, at the end."""
     text = conf.texts[conf.main]
     return (conf if HEAD in text else conf.with_line(HEAD)).with_line(line)
-
-
-def covers(pattern: str, path: str) -> bool:
-    """Is a path one that a pattern of slurm.conf means? As glob(3): * passes no slash."""
-    parts, wanted = pattern.split("/"), path.split("/")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, wanted, parts))
 
 
 # -- dockerd ---------------------------------------------------------------------------------------

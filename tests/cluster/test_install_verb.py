@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`slurm-hooks install` on a node whose Slurm lacks our lines: shown, written once, and then Slurm runs by them."""
+"""`slurm-hooks install` on a node whose Slurm lacks our lines: shown, written once, and then Slurm runs by them.
+
+The site's lines are odd, so that Slurm itself says whether they are read as it reads them.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +21,14 @@ COPY = "/root/site"
 FILES = "/etc/slurm/slurm.conf /etc/slurm/cgroup.conf /etc/docker/slurm-jobs.json"
 STRIP = f"""set -e
 rm -rf {COPY}; mkdir {COPY}; cp -p {FILES} {COPY}; cd {COPY}
-sed -i '/slurm-hooks.conf/d; /^TaskPlugin/d; s/^PrologFlags=.*/PrologFlags=DeferBatch  # of the site/' slurm.conf
+sed -i '/slurm-hooks.conf/d; /^TaskPlugin/d; /^PrologFlags/d' slurm.conf
+cat >> slurm.conf <<'EOF'
+pROLOGfLAGS = "DeferBatch" # of the site \\
+taskplugin=none
+Prolog=/bin/tr\\
+ue
+DebugFlags=NO_CONF_HASH \\
+EOF
 sed -i '/^ConstrainRAMSpace/d' cgroup.conf
 sed -i '/live-restore/d' slurm-jobs.json
 mkdir stripped; cp -p slurm.conf cgroup.conf slurm-jobs.json stripped"""
@@ -53,8 +64,8 @@ def runs(cluster: Cluster) -> Iterator[list[Run]]:
 def test_what_lacks_is_shown_and_written_once(cluster: Cluster, runs: list[Run]) -> None:
     shown, written, again = runs
     for line in (
-        "+Prolog=/etc/slurm/prolog.d/50-slurm-hooks", "+TaskPlugin=task/cgroup", "+ConstrainRAMSpace=yes",
-        "-PrologFlags=DeferBatch  # of the site", "+PrologFlags=DeferBatch,Contain  # of the site",
+        "+Prolog=/etc/slurm/prolog.d/50-slurm-hooks", "+taskplugin=task/cgroup", "+ConstrainRAMSpace=yes",
+        '-pROLOGfLAGS = "DeferBatch" # of the site \\', '+pROLOGfLAGS = "DeferBatch,Contain" # of the site \\',
         '+  "live-restore": true', "slurm-hooks install: 3 to write (--apply)",
     ):  # fmt: skip
         assert line in shown.out.splitlines(), shown.out
@@ -75,5 +86,9 @@ def test_slurm_runs_by_what_was_written_and_check_finds_nothing_of_it(
         cluster.must(node, f"{keep}; cd {COPY}; cp -p slurm.conf cgroup.conf /etc/slurm/; scontrol reconfigure")
         assert cluster.srun("docker run --rm img echo as ever").out.endswith("\nas ever\n")
         assert {finding["name"] for finding in said(cluster, node)} & WRITTEN == set()
+        shown = cluster.must(node, "scontrol show config")
+        prologs = re.findall(r"^Prolog\[\d\] += (.*)$", shown, re.MULTILINE)
+        assert prologs == ["/bin/true", "/etc/slurm/prolog.d/50-slurm-hooks"]
+        assert re.search("^PrologFlags += Alloc,Contain,DeferBatch$", shown, re.MULTILINE), shown
     finally:
         cluster.must(node, f"cd {COPY}/own && cp -p slurm.conf cgroup.conf /etc/slurm/ && scontrol reconfigure")

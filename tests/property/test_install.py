@@ -79,7 +79,7 @@ def test_a_slurm_conf_is_changed_once_and_in_what_is_needed_alone(text: str, sit
         held = [value for key, value in now if key == hook.lower()]
         assert [value for value in held if value != script] == [value for value in own if value != script]
         several = hook in SEVERAL and wish.release and wish.release >= needs.MANY
-        runs = any(plan.covers(value, script) for value in (held if several else held[-1:]))
+        runs = any(needs.covers(value, script) for value in (held if several else held[-1:]))
         assert runs or any(word.startswith(f"{hook}=") for word in made.undecided)
     # Each key is as needed.
     last = dict(now)

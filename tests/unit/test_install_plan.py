@@ -118,7 +118,7 @@ def test_a_script_of_the_sites_that_calls_ours_is_enough() -> None:
     ],
 )  # fmt: skip
 def test_a_pattern_covers_what_glob_finds(pattern: str, *, covered: bool) -> None:
-    assert plan.covers(pattern, HOOKS["Prolog"][1]) is covered
+    assert needs.covers(pattern, HOOKS["Prolog"][1]) is covered
 
 
 def test_a_finding_that_the_site_has_chosen_is_left() -> None:
@@ -144,6 +144,8 @@ def test_check_tells_a_site_with_hooks_of_its_own_how_both_are_run() -> None:
     mends = {finding.name: finding.mend for finding in check.judged(node)}
     assert "Put into /a, as its last line: /etc/slurm/task_prolog.sh" in mends["hook-task-prolog"]
     assert "ln -s /b /etc/slurm/prolog.d/90-site" in mends["hook-prolog"]
+    gone = replace(node, slurm={**GOOD.slurm, "Prolog[0]": "/etc/slurm/prolog.d/*"})
+    assert "make install" in {finding.name: finding.mend for finding in check.judged(gone)}["hook-prolog"]
     assert mends["hook-epilog"].startswith("In slurm.conf: Epilog=/etc/slurm/epilog.d/50-slurm-hooks; then ")
 
 
@@ -174,7 +176,7 @@ def as_scontrol(slurm: Conf, cgroup: Conf) -> dict[str, str]:
 def seen(slurm: Conf, cgroup: Conf, node: Node) -> Node:
     """A node whose Slurm has read the two."""
     hooks = {
-        hook: any(plan.covers(entry.value, script) for entry in slurm.of(hook)) for hook, (_, script) in HOOKS.items()
+        hook: any(needs.covers(entry.value, script) for entry in slurm.of(hook)) for hook, (_, script) in HOOKS.items()
     }
     return replace(node, slurm=as_scontrol(slurm, cgroup), hooks=hooks)
 
