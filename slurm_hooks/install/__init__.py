@@ -109,7 +109,7 @@ def _write(change: Change, stamp: str) -> None:
         change.kept = files.replace(change.target.real, change.before, change.after, stamp)
         change.written = True
     except NodeFault as error:
-        change.refused = str(error)
+        change.refused = f"{error.why}. {error.todo}".removesuffix(". ")
 
 
 def planned(
@@ -120,7 +120,7 @@ def planned(
     ours, _ = processes.daemons(site.docker.socket)
     asked = slurm.asked(node)
     report = Report()
-    main_conf = slurm_conf or _slurm_conf()
+    main_conf = os.path.abspath(slurm_conf or _slurm_conf())
     of_slurm = _parsed(main_conf)
     wish = plan.Wish(
         asked,
@@ -130,7 +130,8 @@ def planned(
         ours.daemon.flags if ours else frozenset(),
     )
     report.take(plan.slurm_conf(of_slurm, wish), dict(of_slurm.texts), refused=_unread(of_slurm))
-    of_cgroup = _parsed(cgroup_conf or os.path.join(os.path.dirname(main_conf), "cgroup.conf"), may_lack=True)
+    beside = os.path.join(os.path.dirname(main_conf), "cgroup.conf")
+    of_cgroup = _parsed(os.path.abspath(cgroup_conf or beside), may_lack=True)
     before = {path: text for path, text in of_cgroup.texts.items() if path not in of_cgroup.unread}
     report.take(plan.cgroup_conf(of_cgroup, of_slurm, wish), before, refused=_unread(of_cgroup, may_lack=True))
     if report.changes and not files.is_shared(os.path.realpath(main_conf), _mounts()):

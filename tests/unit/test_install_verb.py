@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,26 @@ def test_a_link_is_followed_and_said(site: Path, capsys: pytest.CaptureFixture[s
     assert run(site, "--leave", "constrain-ram", "--apply", "--cgroup-conf", f"{site}/cgroup.conf") == 0
     assert (site / "slurm.conf").is_symlink() and "Prolog=" in (site / "nfs/slurm.conf").read_text()
     assert f"written: {site}/slurm.conf, a link to {site}/nfs/slurm.conf (before: " in capsys.readouterr().out
+
+
+@as_root
+def test_what_changes_between_look_and_write_is_left(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (site / "slurm.conf").write_text(HELD)
+    monkeypatch.setattr(time, "strftime", lambda *_: (site / "slurm.conf").write_text("A=1\n") and "stamp")
+    assert run(site, "--apply") == 1
+    assert (site / "slurm.conf").read_text() == "A=1\n"
+    said = capsys.readouterr().out
+    assert f"not written: {site}/slurm.conf: somebody else has changed it meanwhile. Run this again.\n" in said
+
+
+@as_root
+def test_a_path_may_be_named_from_where_one_is(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site / "slurm.conf").write_text(f"Include hooks.conf\n{HELD}")
+    (site / "hooks.conf").write_text(HOOKS)
+    monkeypatch.chdir(site)
+    assert cli.main(["install", "--slurm-conf", "slurm.conf", "--daemon-json", "slurm-jobs.json"]) == 0
 
 
 @as_root
