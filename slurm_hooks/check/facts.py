@@ -53,7 +53,6 @@ def read(site: Settings) -> Node:
     units = _units()
     pids = processes.pids(ours.pid if ours else 0)
     hooks = {name: list(_scripts(slurm, name)) for name in HOOKS} if slurm else {}
-    listening = {"sshd" for name in SSH if units.get(name, {}).get("ActiveState") == "active"}
     return Node(
         site=site,
         info=info,
@@ -80,7 +79,7 @@ def read(site: Settings) -> Node:
         sockets=dict(_existing((site.docker.socket, *DOCKER_SOCKETS))),
         closed=dict(_existing((site.docker.data_root, *CLOSED))),
         links=_links(site),
-        running=frozenset(processes.running() | listening),
+        running=_running(units),
         docker_group=_members("docker"),
         lingering=tuple(sorted(_names("/var/lib/systemd/linger"))),
         managers=tuple(sorted(_managers())),
@@ -93,16 +92,21 @@ def read(site: Settings) -> Node:
 
 
 def few(site: Settings) -> Node:
-    """The little of it that needs.Asked takes: without Slurm, systemd and dockerd."""
-    listening = {"sshd"} if any(os.path.exists(f"/run/systemd/units/invocation:{name}") for name in SSH) else set()
+    """The little of it that needs.Asked takes: neither Slurm nor dockerd is asked."""
+    units = _units()
     return Node(
         site=site,
         selinux=SELINUX.get(_text("/sys/fs/selinux/enforce").strip(), ""),
         controllers=_controllers(),
-        running=frozenset(processes.running() | listening),
+        running=_running(units),
         pam=tuple(_pam("sshd")),
         sshd_asks_pam=_sshd_asks_pam(),
     )
+
+
+def _running(units: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    listening = {"sshd" for name in SSH if units.get(name, {}).get("ActiveState") == "active"}
+    return frozenset(processes.running() | listening)
 
 
 def _text(path: str) -> str:

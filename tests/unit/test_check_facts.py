@@ -136,3 +136,12 @@ def test_a_change_log_is_read_where_the_package_has_one(tmp_path: Path, monkeypa
     monkeypatch.setattr(gzip, "open", open_)
     assert packages.mended(["runc", "docker-init"]) == {"runc": "runc (1.1.5+ds1-1+deb12u1): CVE-2024-21626"}
     assert asked[0] == "/usr/share/doc/runc/changelog.Debian.gz"
+
+
+def test_the_few_that_install_asks_are_as_check_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "_units", lambda: {"ssh.socket": {"ActiveState": "active"}})
+    monkeypatch.setattr(facts, "_slurm", dict)
+    few, whole = facts.few(Settings()), facts.read(Settings())
+    assert "sshd" in few.running
+    for name in ("site", "selinux", "controllers", "running", "pam", "sshd_asks_pam"):
+        assert getattr(few, name) == getattr(whole, name)
