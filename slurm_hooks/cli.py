@@ -71,6 +71,23 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--strict", action="store_true", help="exit 1 for weak ones too")
     check.add_argument("--live", action="store_true", help="start a container as a job's, read it back, remove it")
     check.add_argument("--image", default="", help="for --live: one that is here and has `sleep`; else the first one")
+    install = verb(
+        "install", "What slurm.conf, cgroup.conf and dockerd's file lack: shown, or written; exit 1: there is some.",
+        "slurm-hooks install, slurm-hooks install --apply, slurm-hooks install --slurm-conf /srv/slurm/slurm.conf",
+    )  # fmt: skip
+    how = install.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="show what lacks, write nothing; so it is without --apply")
+    how.add_argument("--apply", action="store_true", help="write it; the files of before stay beside, with the date")
+    install.add_argument("--slurm-conf", default="", metavar="PATH", help="else $SLURM_CONF, or where Slurm looks")
+    install.add_argument("--cgroup-conf", default="", metavar="PATH", help="else beside slurm.conf")
+    install.add_argument("--daemon-json", default="", metavar="PATH", help="else that of the dockerd that jobs have")
+    install.add_argument(
+        "--slurm-release", default="", metavar="24.11", help="which Slurm reads slurm.conf; else what scontrol -V says"
+    )
+    install.add_argument(
+        "--leave", action="append", default=[], metavar="NAME", help="pass over a finding of check; may be repeated"
+    )
+    install.add_argument("--json", action="store_true", help="for programs")
     policy = verb("policy", "What becomes of every request of a Docker client.", "slurm-hooks policy")
     form = policy.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs")
@@ -145,6 +162,13 @@ def run(wish: argparse.Namespace) -> int:
             from slurm_hooks import check
 
             return check.main(as_json=wish.json, strict=wish.strict, live=wish.live, image=wish.image)
+        case "install":
+            from slurm_hooks import install
+
+            return install.main(
+                apply=wish.apply, as_json=wish.json, slurm_conf=wish.slurm_conf, cgroup_conf=wish.cgroup_conf,
+                daemon_json=wish.daemon_json, release=wish.slurm_release, leave=wish.leave,
+            )  # fmt: skip
         case "policy":
             from slurm_hooks import policy
             from slurm_hooks.config import load

@@ -88,6 +88,14 @@ class Scontrol:
         raise NodeFault(f"jobs of {node}", done.stderr.strip())
 
 
+def release() -> str:
+    """Of the Slurm that is installed here, in its words and without asking slurmctld; "": it has none."""
+    try:
+        return Scontrol()._run("scontrol", "-V").stdout
+    except NodeFault:
+        return ""
+
+
 def configuration() -> dict[str, str]:
     """slurm.conf as slurmctld has it: what `scontrol show config` prints, name → value (Prolog[0], Prolog[1], …).
 

@@ -18,6 +18,7 @@ from slurm_hooks.check import access, dockerd, files, holes, kernel, site, slurm
 from slurm_hooks.errors import HooksError
 from slurm_hooks.knobs import KNOBS
 from slurm_hooks.knobs.node import Finding, Node
+from slurm_hooks.needs import WRITTEN
 
 LEVELS = ("wrong", "weak", "note")
 JUDGES = (dockerd, units, slurm, kernel, files, access, site)
@@ -38,6 +39,8 @@ def main(*, as_json: bool, strict: bool = False, live: bool = False, image: str 
             print(f"{finding.level}: {finding.what} [{finding.name}]\n    {finding.why}\n    {finding.mend}")
         counts = [f"{number} {level}" for level in LEVELS if (number := _count(found, level))]
         print(f"slurm-hooks check: {', '.join(counts) or 'nothing found'}")
+        if any(finding.name in WRITTEN for finding in found):
+            print("slurm-hooks install shows what of it are lines of slurm.conf, cgroup.conf and dockerd's file")
     return 1 if _count(found, "wrong") or (strict and _count(found, "weak")) else 0
 
 

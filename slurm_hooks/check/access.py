@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slurm_hooks.knobs.node import Finding, Node
+from slurm_hooks.needs import Asked, line_for, shown
 
 BESIDE = "what runs there is in no job's cgroup: no limit holds it, and it stays when the job ends"
 ADOPT = "pam_slurm_adopt.so"
@@ -43,9 +44,18 @@ def check(node: Node) -> Iterable[Finding]:
         yield from _ssh(node)
 
 
-def _ssh(node: Node) -> Iterable[Finding]:
+def adopts(node: Node) -> bool:
+    """Does sshd ask pam_slurm_adopt?"""
+    return "sshd" in node.running and node.sshd_asks_pam and bool(_adopting(node))
+
+
+def _adopting(node: Node) -> list[list[str]]:
     fields = [line.split() for line in node.pam]
-    adopting = [words for words in fields if words[0].lstrip("-") == "account" and _module(words) == ADOPT]
+    return [words for words in fields if words[0].lstrip("-") == "account" and _module(words) == ADOPT]
+
+
+def _ssh(node: Node) -> Iterable[Finding]:
+    adopting = _adopting(node)
     if not adopting or not node.sshd_asks_pam:
         yield Finding(
             "adopt-missing", "weak", "access", f"sshd runs without {ADOPT}", f"who logs in by ssh: {BESIDE}",
@@ -56,13 +66,13 @@ def _ssh(node: Node) -> Iterable[Finding]:
             "adopt-open", "weak", "access", f"{ADOPT} lets people in where it fails: {why}",
             f"who logs in then: {BESIDE}", f"In /etc/pam.d/sshd: {LINE}.",
         )  # fmt: skip
-    elif node.slurm and "contain" not in node.slurm.get("PrologFlags", "").lower():
+    elif mend := line_for("adopt-contain", shown(node.slurm), Asked(adopts=True)):
         yield Finding(
             "adopt-contain", "weak", "access", f"{ADOPT} is there, and PrologFlags is without Contain",
             "it finds no extern step to adopt into, so it lets nobody in",
-            "In slurm.conf: PrologFlags=Contain; then run: scontrol reconfigure.",
+            mend,
         )  # fmt: skip
-    if any(_module(words) == "pam_systemd.so" for words in fields):
+    if any(_module(line.split()) == "pam_systemd.so" for line in node.pam):
         yield Finding(
             "pam-systemd", "weak", "access", "pam_systemd.so is in sshd's PAM stack",
             "it moves who logs in out of the job that they were adopted into, and starts a user manager",

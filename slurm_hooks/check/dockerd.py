@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slurm_hooks.knobs.node import Daemon, Finding, Node, in_dockerd
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd
+from slurm_hooks.needs import hosts
 
 CLOSED = "The broker is to be the only way to it: who speaks to dockerd is root on the node"
 
@@ -26,29 +27,24 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "dockerd-debug", "weak", "dockerd", "dockerd logs for debugging",
             "bodies of requests come into the journal, with what users put into the environment of their containers",
-            in_dockerd(node, 'no "debug" line, and "log-level": "info" or none'),
+            in_dockerd(node, "dockerd-debug"),
         )  # fmt: skip
     if node.info.get("ExperimentalBuild"):
         yield Finding(
             "dockerd-experimental", "weak", "dockerd", "dockerd's experimental features are on",
-            "they are not supported upstream, and none was tried here", in_dockerd(node, 'no "experimental" line'),
+            "they are not supported upstream, and none was tried here", in_dockerd(node, "dockerd-experimental"),
         )  # fmt: skip
 
 
 def _listening(node: Node) -> Iterable[Finding]:
     for daemon in (node.dockerd, *node.others):
-        where = [*daemon.tcp, *(host for host in _hosts(daemon) if host.startswith("tcp:"))]
+        where = [*daemon.tcp, *(host for host in hosts(daemon.options) if host.startswith("tcp:"))]
         if where and (daemon is node.dockerd or not daemon.options.get("tlsverify")):
             yield Finding(
                 "dockerd-tcp", "wrong", "dockerd", f"a dockerd listens on {', '.join(dict.fromkeys(where))}",
                 f"{CLOSED}; a network address is open to each job's host processes",
                 f'In {daemon.file or "its unit"}: no tcp:// in "hosts", nor in -H of ExecStart; then restart it.',
             )  # fmt: skip
-
-
-def _hosts(daemon: Daemon) -> Iterable[str]:
-    hosts = daemon.options.get("hosts") or ()
-    return (hosts,) if isinstance(hosts, str) else hosts
 
 
 def _sockets(node: Node) -> Iterable[Finding]:

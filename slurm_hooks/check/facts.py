@@ -53,7 +53,6 @@ def read(site: Settings) -> Node:
     units = _units()
     pids = processes.pids(ours.pid if ours else 0)
     hooks = {name: list(_scripts(slurm, name)) for name in HOOKS} if slurm else {}
-    listening = {"sshd" for name in SSH if units.get(name, {}).get("ActiveState") == "active"}
     return Node(
         site=site,
         info=info,
@@ -71,7 +70,7 @@ def read(site: Settings) -> Node:
         cgroup_options=_cgroup_options(),
         controllers=_controllers(),
         slurm=slurm,
-        hooks={name: any(map(_runs_us, scripts)) for name, scripts in hooks.items()},
+        hooks={name: any(map(runs_us, scripts)) for name, scripts in hooks.items()},
         units=units,
         views=processes.views(pids, site.docker.data_root),
         sees_images=processes.sees(pids.get("broker", 0), site.docker.data_root),
@@ -80,7 +79,7 @@ def read(site: Settings) -> Node:
         sockets=dict(_existing((site.docker.socket, *DOCKER_SOCKETS))),
         closed=dict(_existing((site.docker.data_root, *CLOSED))),
         links=_links(site),
-        running=frozenset(processes.running() | listening),
+        running=_running(units),
         docker_group=_members("docker"),
         lingering=tuple(sorted(_names("/var/lib/systemd/linger"))),
         managers=tuple(sorted(_managers())),
@@ -90,6 +89,24 @@ def read(site: Settings) -> Node:
         firewall=networks.reach(site).fault if site.network else "",
         unresolved=networks.unresolved() if site.network else (),
     )
+
+
+def few(site: Settings) -> Node:
+    """The little of it that needs.Asked takes: neither Slurm nor dockerd is asked."""
+    units = _units()
+    return Node(
+        site=site,
+        selinux=SELINUX.get(_text("/sys/fs/selinux/enforce").strip(), ""),
+        controllers=_controllers(),
+        running=_running(units),
+        pam=tuple(_pam("sshd")),
+        sshd_asks_pam=_sshd_asks_pam(),
+    )
+
+
+def _running(units: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    listening = {"sshd" for name in SSH if units.get(name, {}).get("ActiveState") == "active"}
+    return frozenset(processes.running() | listening)
 
 
 def _text(path: str) -> str:
@@ -133,7 +150,7 @@ def _scripts(slurm: Mapping[str, str], hook: str) -> Iterator[str]:
             yield from glob.glob(value)
 
 
-def _runs_us(path: str) -> bool:
+def runs_us(path: str) -> bool:
     """Is the script ours, or one that calls ours? By its text; slurmd passes over what is not executable."""
     try:
         with open(path, "rb") as script:

@@ -65,9 +65,10 @@ def _daemon(process: psutil.Process) -> Daemon:
         of_file = json.loads(linux.read(file))
     except (OSError, ValueError):
         of_file = {}
+    flags = frozenset(options)
     options = {**of_file, **options}
     figures = str(options.get("metrics-addr", ""))  # no API is there
-    return Daemon(options, file, tuple(address for address in tcp if address != figures))
+    return Daemon(options, file, tuple(address for address in tcp if address != figures), flags)
 
 
 def from_command_line(words: Iterable[str]) -> dict[str, Any]:

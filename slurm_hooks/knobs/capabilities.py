@@ -54,5 +54,5 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "no-new-privileges", "weak", "capabilities", "no-new-privileges is not dockerd's default",
             "the broker asks for it each time; that is one wall, and this would be the second",
-            in_dockerd(node, '"no-new-privileges": true'),
+            in_dockerd(node, "no-new-privileges"),
         )  # fmt: skip

@@ -10,12 +10,12 @@ the whole node's cgroup mount (seen with runc 1.1.15 and 1.3.6), so it is never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Seen, Units, owned
 from slurm_hooks.knobs.node import Finding, Node, in_dockerd
+from slurm_hooks.needs import no_parent_from_client
 from slurm_hooks.settings import Settings
 
 BELOW = "a job's container lies below the job's own cgroup"
@@ -48,13 +48,13 @@ def check(node: Node) -> Iterable[Finding]:
     if driver != "cgroupfs":
         yield Finding(
             "cgroup-driver", "wrong", "cgroup", f"the cgroup driver of the jobs' dockerd is {driver}",
-            "it places no container below a job", in_dockerd(node, '"exec-opts": ["native.cgroupdriver=cgroupfs"]'),
+            "it places no container below a job", in_dockerd(node, "cgroup-driver"),
         )  # fmt: skip
-    if _is_on("cgroup-parent-from-client", node.dockerd.options):
+    if no_parent_from_client(node.dockerd.options) != node.dockerd.options:
         yield Finding(
             "cgroup-parent-from-client", "wrong", "cgroup", "cgroup-parent-from-client is on",
             "dockerd takes the cgroup of who asks it, and that is the broker, for each container of each job",
-            in_dockerd(node, 'no "cgroup-parent-from-client" line'),
+            in_dockerd(node, "cgroup-parent-from-client"),
         )  # fmt: skip
     if node.cgroup == 2 and "nsdelegate" not in node.cgroup_options:
         options = ",".join((*node.cgroup_options, "nsdelegate"))
@@ -64,10 +64,3 @@ def check(node: Node) -> Iterable[Finding]:
             "a container with --cgroupns=host takes the option from the whole node (runc 1.1 to 1.3)",
             f"Run: mount -o remount,{options} /sys/fs/cgroup.",
         )  # fmt: skip
-
-
-def _is_on(name: str, options: Mapping[str, Any]) -> bool:
-    """An option or a feature of dockerd, however it is written: it is a proposal, and may come as either."""
-    features = options.get("features")
-    every = {**options, **(features if isinstance(features, Mapping) else {})}
-    return any(key.lower().replace("_", "-") == name and value not in (False, "false") for key, value in every.items())

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Row, Units, nothing_to_see
-from slurm_hooks.knobs.node import Finding, Node, in_dockerd
+from slurm_hooks.knobs.node import Finding, Node, in_dockerd, in_dockerds_file
 from slurm_hooks.settings import Settings
 
 ROWS = (Row("Image", "allow", "of a repository that the site lets jobs run (images.allow), made from its id"),)
@@ -160,7 +160,7 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "storage-driver", "wrong", "images", f"the jobs' dockerd keeps images in {driver}",
             "where their links cannot be followed: no container starts",
-            in_dockerd(node, '"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}'),
+            in_dockerd(node, "storage-driver"),
         )  # fmt: skip
     registries = node.info.get("RegistryConfig") or {}
     known = registries.get("IndexConfigs") or {}
@@ -170,5 +170,7 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "registry-insecure", "weak", "images", f"dockerd trusts without TLS: {', '.join(sorted(insecure))}",
             "whoever is on the way there chooses what jobs run",
-            in_dockerd(node, 'no "insecure-registries"; the registry\'s own CA in /etc/docker/certs.d/HOST/ca.crt'),
+            in_dockerds_file(
+                node, 'no "insecure-registries"; the registry\'s own CA in /etc/docker/certs.d/HOST/ca.crt'
+            ),
         )  # fmt: skip

@@ -72,5 +72,5 @@ def check(node: Node) -> Iterable[Finding]:
     if node.info and not node.info.get("LiveRestoreEnabled"):
         yield Finding(
             "live-restore", "weak", "lifetime", "live-restore is off", "a restart of dockerd ends the jobs' containers",
-            in_dockerd(node, '"live-restore": true'),
+            in_dockerd(node, "live-restore"),
         )  # fmt: skip

@@ -44,5 +44,5 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "log-driver", "weak", "logs", f"dockerd's default log driver is {driver}",
             "the broker asks for json-file each time; what an operator starts there is sent away by dockerd as root",
-            in_dockerd(node, '"log-driver": "json-file", "log-opts": {"max-size": "8m", "max-file": "2"}'),
+            in_dockerd(node, "log-driver"),
         )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from slurm_hooks.needs import DOCKERD
 from slurm_hooks.settings import Settings
 
 BROKER = "slurm-hooks-broker.service"
@@ -50,6 +51,7 @@ class Daemon:
     options: Mapping[str, Any]  # of its file and its command line, by the names of the file
     file: str  # its configuration file, whether it is there or not
     tcp: tuple[str, ...] = ()  # addresses where it listens
+    flags: frozenset[str] = frozenset()  # options of its command line: dockerd takes none from both
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,11 @@ class Node:
     unresolved: tuple[str, ...] = ()  # what is amiss with names of [network], each in words
 
 
-def in_dockerd(node: Node, line: str) -> str:
-    """How to mend what the configuration of the jobs' dockerd says."""
+def in_dockerd(node: Node, name: str) -> str:
+    """How to mend a finding by the configuration of the jobs' dockerd, in the words of needs.py."""
+    return in_dockerds_file(node, DOCKERD[name].words)
+
+
+def in_dockerds_file(node: Node, line: str) -> str:
+    """The same for what only a person can decide."""
     return f"In {node.dockerd.file}: {line}; then systemctl restart slurm-hooks-docker (containers live on)."

@@ -39,5 +39,5 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "default-runtime", "weak", "runtime", f"containers are made by {name}, not by runc",
             "a runtime and its hooks are root on the node, and this one was never tried here",
-            in_dockerd(node, 'no "default-runtime" line'),
+            in_dockerd(node, "default-runtime"),
         )  # fmt: skip

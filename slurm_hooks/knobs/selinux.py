@@ -75,7 +75,7 @@ def check(node: Node) -> Iterable[Finding]:
         yield Finding(
             "selinux", "wrong", "selinux", "the kernel has SELinux, and dockerd does not use it",
             f"containers would run without {TYPE}, so each is ended at its start",
-            in_dockerd(node, '"selinux-enabled": true'),
+            in_dockerd(node, "selinux"),
         )  # fmt: skip
     if node.selinux == "permissive":
         yield Finding(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from slurm_hooks.errors import Refused
 from slurm_hooks.knobs.contract import Confinement, JobFacts, Remap, Row, Seen, Units, owned
 from slurm_hooks.knobs.identity import ROOT
-from slurm_hooks.knobs.node import BROKER, Finding, Node, in_dockerd
+from slurm_hooks.knobs.node import BROKER, Finding, Node, in_dockerds_file
 from slurm_hooks.settings import Settings
 
 MODE = "HostConfig.UsernsMode"
@@ -98,7 +98,7 @@ def check(node: Node) -> Iterable[Finding]:
     if node.info and offered and remap_of(node.info) is None:
         yield Finding(
             "root-not-remapped", "weak", "userns", "container.root is remap, and dockerd has no userns-remap",
-            "each container that asks for root inside is refused", in_dockerd(node, '"userns-remap": "default"'),
+            "each container that asks for root inside is refused", in_dockerds_file(node, '"userns-remap": "default"'),
         )  # fmt: skip
     elif offered and not _may_idmap(node.units.get(BROKER, {})):
         yield Finding(
@@ -115,7 +115,8 @@ def check(node: Node) -> Iterable[Finding]:
     elif "name=userns" in (node.info.get("SecurityOptions") or ()):
         yield Finding(
             "userns-remap", "note", "userns", "the jobs' dockerd remaps users, and no job may be root inside",
-            "it keeps images apart from those that it had, for nothing", in_dockerd(node, 'no "userns-remap" line'),
+            "it keeps images apart from those that it had, for nothing",
+            in_dockerds_file(node, 'no "userns-remap" line'),
         )  # fmt: skip
 
 

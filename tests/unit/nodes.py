@@ -212,7 +212,9 @@ BROKEN: dict[str, list[Node]] = {
     "hook-task-epilog": [hook("TaskEpilog")],
     "proctrack": [slurm(ProctrackType="proctrack/linuxproc")],
     "task-plugin": [slurm(TaskPlugin="task/affinity")],
-    "prolog-flags": [replace(slurm(PrologFlags="X11"), running=frozenset())],
+    "prolog-flags": [
+        replace(slurm(PrologFlags=flags), running=frozenset()) for flags in ("DeferBatch", "(null)")
+    ],
     "slurmd-user": [slurm(SlurmdUser="slurm(64030)")],
     "epilog-timeout": [slurm(PrologEpilogTimeout="91"), slurm(EpilogTimeout="60 sec")],
     "cgroup-plugin": [slurm(CgroupPlugin="disabled")],

@@ -105,11 +105,11 @@ def test_a_place_that_is_a_link_is_told_with_where_it_leads(tmp_path: Path, sett
 def test_a_hook_is_ours_by_its_text_and_only_where_slurmd_would_run_it(tmp_path: Path) -> None:
     script = tmp_path / "prolog"
     script.write_text("#!/bin/sh\n/usr/lib/site/check && exec /usr/lib/slurm-hooks/prolog\n")
-    assert not facts._runs_us(str(script))
+    assert not facts.runs_us(str(script))
     script.chmod(0o755)
-    assert facts._runs_us(str(script))
+    assert facts.runs_us(str(script))
     script.write_text("#!/bin/sh\ntrue\n")
-    assert not facts._runs_us(str(script))
+    assert not facts.runs_us(str(script))
     said = {"Prolog[0]": "/none", "Prolog[1]": f"{tmp_path}/pro*", "PrologFlags": "Contain", "Epilog": "(null)"}
     assert list(facts._scripts(said, "Prolog")) == [str(script)]
     assert list(facts._scripts(said, "Epilog")) == []
@@ -136,3 +136,12 @@ def test_a_change_log_is_read_where_the_package_has_one(tmp_path: Path, monkeypa
     monkeypatch.setattr(gzip, "open", open_)
     assert packages.mended(["runc", "docker-init"]) == {"runc": "runc (1.1.5+ds1-1+deb12u1): CVE-2024-21626"}
     assert asked[0] == "/usr/share/doc/runc/changelog.Debian.gz"
+
+
+def test_the_few_that_install_asks_are_as_check_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "_units", lambda: {"ssh.socket": {"ActiveState": "active"}})
+    monkeypatch.setattr(facts, "_slurm", dict)
+    few, whole = facts.few(Settings()), facts.read(Settings())
+    assert "sshd" in few.running
+    for name in ("site", "selinux", "controllers", "running", "pam", "sshd_asks_pam"):
+        assert getattr(few, name) == getattr(whole, name)

@@ -42,6 +42,16 @@ def has_job(scontrol: Path, state: str, name: str = "solve") -> None:
     (scontrol / "squeue.says").write_text(f"7 {state}\n")
 
 
+def test_the_release_that_is_installed_is_told_without_slurmctld(
+    scontrol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(scontrol, "slurm-wlm 24.11.5\n")
+    assert controller.release() == "slurm-wlm 24.11.5\n"
+    assert (scontrol / "asked").read_text() == "-V\n"
+    monkeypatch.setattr(controller, "SCONTROL", ())
+    assert controller.release() == ""
+
+
 @pytest.mark.parametrize(
     "state",
     ["RUNNING", "COMPLETING", "PENDING", "SUSPENDED", "CONFIGURING", "RESIZING", "SIGNALING", "REQUEUED",
