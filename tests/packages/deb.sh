@@ -30,7 +30,9 @@ dpkg-buildpackage --build=binary --build-profiles=pkg.slurm-hooks.msgspec --no-s
     cat /build/log
     exit 1
 }
-lintian --allow-root --fail-on error,warning --show-overrides --info /build/*.changes
+lintian --allow-root --info /build/*.changes >/build/lintian || [ $? = 2 ] # 2: it found something, or an override did
+cat /build/lintian
+! grep -q '^[EW]:' /build/lintian
 END
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEB_BUILD_OPTIONS='nocheck noautodbgsym' \
     chroot "$root" /bin/sh /build/run >&2
