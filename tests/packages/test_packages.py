@@ -86,6 +86,31 @@ def test_a_hook_reads_compiled_modules_alone(suite: Suite, hook: str) -> None:
     assert not re.search(rf"^# code object from {LIBRARY}|^# wrote", said, re.MULTILINE)
 
 
+# A module as an upgrade may have it for an instant; the next one who asks has the real one.
+HALF = """import os
+os.rename(__file__ + ".whole", __file__)
+raise ImportError("half an upgrade")
+"""
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_that_meets_half_an_upgrade_tries_again(suite: Suite, hook: str) -> None:
+    module = suite.root / LIBRARY.strip("/") / "slurm_hooks/events.py"
+    module.rename(f"{module}.whole")
+    module.write_text(HALF)
+    suite.must(hook)
+    assert not Path(f"{module}.whole").exists()
+    suite.must(f"py3compile -f -p slurm-hooks {LIBRARY}")
+
+
+def test_an_epilog_that_cannot_look_fails_and_a_prolog_does_not(suite: Suite) -> None:
+    module = suite.root / LIBRARY.strip("/") / "slurm_hooks/events.py"
+    module.rename(f"{module}.whole")
+    assert suite.run(HOOKS[0]).returncode == 0
+    assert suite.run(HOOKS[1]).returncode == 1
+    Path(f"{module}.whole").rename(module)
+
+
 def test_each_verb_has_its_page(suite: Suite) -> None:
     pages = ["slurm-hooks", "slurm-hooks.toml", *(f"slurm-hooks-{verb}" for verb in verbs())]
     assert len(suite.must(f"man -w {' '.join(pages)}").split()) == len(pages)
