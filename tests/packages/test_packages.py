@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +163,26 @@ def test_a_purge_leaves_nothing_of_ours(suite: Suite) -> None:
     left = suite.must("find / -xdev -iname '*slurm*' -not -path '/proc/*'")
     assert left == ""
     assert "slurm" not in suite.must("cat /var/lib/dpkg/status | grep ^Package:")
+
+
+def test_the_wheel_runs_anywhere(tmp_path: Path) -> None:
+    (wheel,) = (ROOT / "build" / "dist").glob("*.whl")
+    install = ["install", "-q", "--disable-pip-version-check", "--no-deps", "--target", str(tmp_path), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+    line = [sys.executable, str(tmp_path / "bin" / "slurm-hooks"), "explain", "docker run --privileged img"]
+    said = subprocess.run(line, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path)})
+    assert said.returncode == 1
+    assert "--privileged" in said.stdout
+
+
+def test_the_sdist_has_what_builds_the_rest() -> None:
+    (sdist,) = (ROOT / "build" / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert {
+        "Makefile",
+        "pyproject.toml",
+        "debian/control",
+        "etc/docker/slurm-jobs.json",
+        "docs/man/slurm-hooks.1",
+    } <= names
