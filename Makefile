@@ -46,7 +46,8 @@ uninstall:  ## what install has put there, but for the site's configuration and 
 	cd etc && find . -type f ! -path './slurm-hooks/*' -printf '%P\n' | while read -r file; do \
 	  $(PLACE); \
 	  rm -f "$$to"; done
-	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks $(DESTDIR)$(man)/man[15]/slurm-hooks*
+	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks
+	rm -f $(DESTDIR)$(man)/man[15]/slurm-hooks*
 
 .PHONY: deb dist
 deb:  ## Debian packages for bookworm, trixie and sid, in build/deb/

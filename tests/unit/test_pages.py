@@ -38,8 +38,9 @@ def test_each_setting_is_in_its_section_of_the_page(name: str) -> None:
 
 def completed(*words: str, where: Path = ROOT) -> list[str]:
     """What bash offers for the last word of a command line."""
-    script = '. "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _slurm_hooks; printf "%s\\n" "${COMPREPLY[@]}"'
-    line = ["bash", "-c", script, str(COMPLETION), "slurm-hooks", *words]
+    ours = COMPLETION.read_text().replace("/run/slurm-hooks", str(where))
+    asks = 'COMP_WORDS=("$0" "$@") COMP_CWORD=$#; _slurm_hooks; printf "%s\\n" "${COMPREPLY[@]}"'
+    line = ["bash", "-c", ours + asks, "slurm-hooks", *words]
     return subprocess.run(line, capture_output=True, text=True, check=True, cwd=where).stdout.split()
 
 
@@ -58,3 +59,10 @@ def test_files_are_completed_where_one_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "other.toml").touch()
     assert completed("config", "o", where=tmp_path) == ["other.toml"]
     assert completed("metrics", "--output", "o", where=tmp_path) == ["other.toml"]
+
+
+def test_jobs_are_completed_by_their_records(tmp_path: Path) -> None:
+    for record in ("jobs/4711-0-b00t", "jobs/815-1-b00t", "gone/4712-0-b00t"):
+        (tmp_path / record).mkdir(parents=True)
+    assert completed("report", "47", where=tmp_path) == ["4711", "4712"]
+    assert completed("epilog", "", where=tmp_path / "jobs") == []
