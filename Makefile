@@ -10,9 +10,13 @@ APART := -n 2 --dist loadfile  # two workers, each with a node of its own; a mod
 
 DESTDIR :=
 libdir := /usr/lib/slurm-hooks
+man := /usr/share/man
 # Where a file of etc/ goes.
 PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#systemd/};; \
-  prometheus/*|selinux/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; *) to=$(DESTDIR)/etc/$$file;; esac
+  prometheus/*|selinux/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; \
+  tmpfiles.d/*) to=$(DESTDIR)/usr/lib/$$file;; \
+  bash-completion/*) to=$(DESTDIR)/usr/share/bash-completion/completions/$${file\#bash-completion/};; \
+  *) to=$(DESTDIR)/etc/$$file;; esac
 
 .PHONY: help
 help:  ## this list
@@ -33,6 +37,8 @@ install:  ## the node's files: package, program, hooks, units (DESTDIR=… for p
 	  mode=644; case $$file in slurm/*.d/*|slurm/*.sh) mode=755;; esac; \
 	  case $$file in slurm-hooks/*.toml) [ ! -e "$$to" ] || continue;; esac; \
 	  install -D -m $$mode "$$file" "$$to"; done
+	install -D -m 644 -t $(DESTDIR)$(man)/man1 docs/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(man)/man5 docs/man/*.5
 	install -d -m 750 $(DESTDIR)/var/log/slurm-hooks
 
 .PHONY: uninstall
@@ -41,6 +47,19 @@ uninstall:  ## what install has put there, but for the site's configuration and 
 	  $(PLACE); \
 	  rm -f "$$to"; done
 	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks
+	rm -f $(DESTDIR)$(man)/man[15]/slurm-hooks*
+
+.PHONY: deb dist
+deb:  ## Debian packages for bookworm, trixie and sid, in build/deb/
+	@tests/packages/deb.sh build/deb
+	@ls -sh build/deb
+
+dist: $(VENV)  ## a wheel and an sdist, in build/dist/
+	@tests/packages/dist.sh build/dist
+
+.PHONY: pages
+pages: $(VENV)  ## man pages and bash completion anew, from the command line and the settings
+	@$(PYTHON) -m tests.pages
 
 .PHONY: $(VENV)
 $(VENV):
@@ -75,9 +94,13 @@ test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2,
 test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it
 	$(PYTEST) tests/cluster/test_selinux.py --lab uml-selinux
 
+.PHONY: test-packages
+test-packages: $(VENV) deb dist  ## on demand: the packages on each suite: installed, run, upgraded, removed, purged
+	$(PYTEST) tests/packages
+
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, then what takes long
-	tests/all.sh test-unit nightly-compose nightly-uml abuse fuzz mutants
+	tests/all.sh test-unit test-packages nightly-compose nightly-uml abuse fuzz mutants
 
 .PHONY: nightly-compose nightly-uml
 nightly-compose: $(VENV)

@@ -95,6 +95,24 @@ def test_an_epilog_without_a_prolog_before_it_is_content(cluster: Cluster, node:
     assert done.status == 0, done
 
 
+@pytest.mark.anywhere
+def test_an_epilog_whose_program_is_gone_promises_nothing_for_a_job_with_containers(
+    cluster: Cluster, node: str
+) -> None:
+    job = cluster.sbatch("docker run -d img sleep 600; echo begun; sleep 600")
+    job.wait_for_output("begun")
+    cluster.must(node, "mv /usr/lib/slurm-hooks/slurm_hooks /usr/lib/slurm-hooks/away")
+    try:
+        with_containers = cluster.sh(node, epilog_hook(job))
+        without = cluster.sh(node, epilog_hook(Job(cluster, 999_999, node, "ann")))
+    finally:
+        cluster.must(node, "mv /usr/lib/slurm-hooks/away /usr/lib/slurm-hooks/slurm_hooks")
+    assert with_containers.status == 1 and "slurm_hooks is gone" in with_containers.err, with_containers
+    assert without.status == 0, without
+    job.cancel()
+    assert job.wait()["verdict"] == "clean"
+
+
 def test_two_epilogs_at_once_agree(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("docker run -d img sleep 600; echo started; sleep 600")
     job.wait_for_output("started")

@@ -24,6 +24,6 @@ fi
 
 if [ "${1:-}" = --all ]; then
     rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/user-mode-linux_*.deb "$cache"/venv-* \
-        "$cache"/promtool "$cache"/*.lock
+        "$cache"/promtool "$cache"/suite-*.tar "$cache"/msgspec-*.tar.gz "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
 fi

@@ -20,7 +20,7 @@ MOST_LINES = 400
 
 def sources() -> Iterator[Path]:
     """Our own text files, by directory."""
-    for top in ("slurm_hooks", "tests", "etc", ".ci"):
+    for top in ("slurm_hooks", "tests", "etc", "debian", ".ci"):
         for path in sorted((ROOT / top).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
@@ -28,8 +28,8 @@ def sources() -> Iterator[Path]:
 
 def kind_of(path: Path) -> str:
     """python, shell, or "" for another: by suffix, else by the interpreter that the first line names."""
-    if path.suffix:
-        return {".py": "python", ".sh": "shell"}.get(path.suffix, "")
+    if path.suffix in (".py", ".sh"):
+        return "python" if path.suffix == ".py" else "shell"
     first = path.read_bytes().partition(b"\n")[0]
     if not first.startswith(b"#!"):
         return ""
