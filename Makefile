@@ -58,7 +58,7 @@ shell: $(VENV)  ## a shell on the demo's controller, as ann (HOST=cn1 AS=root: o
 
 .PHONY: docs
 docs: $(VENV)  ## the documentation as a site: build/site/index.html
-	$(PYTHON) -m mkdocs --quiet build
+	$(PYTHON) -m mkdocs build
 
 .PHONY: test test-unit test-compose test-uml
 test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
