@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.gres import with_gpus
+from tests.cluster.programs import with_programs
 from tests.cluster.remap import remapped
 from tests.cluster.slurm import Cluster
 from tests.cluster.typed import Typed, typed
@@ -28,24 +29,15 @@ def as_installed(cluster: Cluster) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def with_python(cluster: Cluster) -> Iterator[None]:
-    """An image with Python, of the node's own."""
-    cluster.must(cluster.node, "/src/tests/docs/python.sh")
-    try:
-        yield
-    finally:
-        cluster.docker(cluster.node, "rmi tools/python:3.13")
-
-
 # What a page's `<!-- node: … -->` may ask for.
 NODES: dict[str, Callable[[Cluster], AbstractContextManager[object]]] = {
     "": as_installed,
+    "as installed": as_installed,
     "GPUs": with_gpus,
-    "Python": with_python,
+    "tools": lambda cluster: with_programs(cluster, "tools:1"),
     "root inside": remapped,
 }
-LONG = {"root inside"}  # it restarts dockerd
+LONG = {"GPUs", "tools", "root inside"}  # slurmd and dockerd begin anew; a large image
 ALL = [
     pytest.param(scene, id=f"{scene.page.stem}-{number}", marks=[pytest.mark.long] if scene.node in LONG else [])
     for page in pages()

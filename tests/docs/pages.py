@@ -14,7 +14,7 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 SHELLS = ("sh", "bash", "shell")  # a file of commands: it is run as a file, or says why it is not
 FENCE = re.compile(r"( *)```(\S*)$")
-MARK = re.compile(r" *<!-- (not run|file|figures vary|job|node)(?:: (.+))? -->$")
+MARK = re.compile(r" *<!-- (not run|file|of|figures vary|job|node)(?:: (.+))? -->$")
 PROMPT = re.compile(r"(ann@login\$|\$|#) (.*)")
 WHO = {"ann@login$": "login", "$": "job", "#": "root"}
 

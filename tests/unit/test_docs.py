@@ -62,6 +62,13 @@ def test_a_configuration_that_is_shown_is_one(page: Path) -> None:
             msgspec.convert(tomllib.loads("\n".join(block.lines)), Settings)
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_code_of_ours_that_is_shown_is_in_the_file(page: Path) -> None:
+    for block in of(page):
+        if path := block.marks.get("of"):
+            assert "\n".join(block.lines) in (ROOT / path).read_text(), f"{page.name}:{block.line}"
+
+
 def test_each_make_in_the_docs_is_a_target() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in (*pages(), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
