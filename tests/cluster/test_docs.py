@@ -65,10 +65,21 @@ def write(page: Path, block: Block) -> None:
     page.write_text(page.read_text().replace(f"```console\n{old}", f"```console\n{new}", 1))
 
 
-@pytest.mark.parametrize("scene", ALL)
-def test_what_is_typed_prints_what_the_page_shows(cluster: Cluster, node: str, scene: Scene) -> None:
+@pytest.fixture(scope="module")
+def pages_node(cluster: Cluster) -> Iterator[None]:
+    """A node that is idle before the first page, and on which nothing is left after the last one."""
     if not cluster.has_systemd:
         pytest.skip("the pages show a node with systemd")
+    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.wait_idle(cluster.node)
+    yield
+    cluster.wait_idle(cluster.node)
+    assert cluster.left_on(cluster.node) == []
+
+
+@pytest.mark.usefixtures("pages_node")
+@pytest.mark.parametrize("scene", ALL)
+def test_what_is_typed_prints_what_the_page_shows(cluster: Cluster, scene: Scene) -> None:
     wrong = []
     with NODES[scene.node](cluster), typed(cluster, options=scene.job) as page:
         for block in scene.blocks:
