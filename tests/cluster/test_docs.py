@@ -38,8 +38,9 @@ NODES: dict[str, Callable[[Cluster], AbstractContextManager[object]]] = {
     "root inside": remapped,
 }
 LONG = {"GPUs", "tools", "root inside"}  # slurmd and dockerd begin anew; a large image
+SLOWLY = (pytest.mark.long, pytest.mark.timeout(1800))
 ALL = [
-    pytest.param(scene, id=f"{scene.page.stem}-{number}", marks=[pytest.mark.long] if scene.node in LONG else [])
+    pytest.param(scene, id=f"{scene.page.stem}-{number}", marks=SLOWLY if scene.node in LONG else ())
     for page in pages()
     for number, scene in enumerate(scenes(page), 1)
 ]

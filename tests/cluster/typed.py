@@ -20,8 +20,6 @@ while read -r word <.typed/in && [ "$word" = go ]; do
     . .typed/command >.typed/said 2>&1 </dev/null
     echo $? >.typed/out
 done"""
-
-
 ROOTS = "/run/pages"  # where root types
 NUMBER = "4711"  # on a page: the job that was submitted last
 

@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SHELLS = ("sh", "bash", "shell")  # a file of commands: it is run as a file, or says why it is not
 FENCE = re.compile(r"( *)```(\S*)$")
 MARK = re.compile(r" *<!-- (not run|file|of|figures vary|job|node)(?:: (.+))? -->$")
+ITEM = re.compile(r" *([-*]|\d+\.) ")
 PROMPT = re.compile(r"(ann@login\$|\$|#) (.*)")
 WHO = {"ann@login$": "login", "$": "job", "#": "root"}
 
@@ -95,7 +96,7 @@ def blocks(page: Path) -> Iterator[Block | tuple[str, str, int]]:
                 raise Unreadable(f"{page.name}:{number}: a block without a word of what it is (console, toml, text, …)")
             fence = Block(number, begin[1], begin[2], [], marks)
             marks = {}
-        elif line.startswith("    ") and not before.strip() and not re.match(r" *([-*]|\d+\.) ", line):
+        elif line.startswith("    ") and not before.strip() and not ITEM.match(line):
             # In a step of a list it is a paragraph; else Markdown would make it code that nobody has marked.
             if not _in_a_list(page, number):
                 raise Unreadable(f"{page.name}:{number}: code by indentation; put it between ``` fences")
@@ -104,6 +105,8 @@ def blocks(page: Path) -> Iterator[Block | tuple[str, str, int]]:
                 raise Unreadable(f"{page.name}:{number}: a comment for a block, and no block below it")
             if re.match(r" {1,3}\S", line) and not before.strip():
                 raise Unreadable(f"{page.name}:{number}: what goes on in a list is indented by four")
+            if ITEM.match(line) and before.startswith("    "):
+                raise Unreadable(f"{page.name}:{number}: a blank line before it, or it is no item of the list")
         before = line
     if fence is not None:
         raise Unreadable(f"{page.name}:{fence.line}: a block without an end")
@@ -113,7 +116,7 @@ def _in_a_list(page: Path, number: int) -> bool:
     """Is the last line above that is not indented an item of a list?"""
     for line in reversed(page.read_text().split("\n")[: number - 1]):
         if line and not line.startswith(" "):
-            return re.match(r"([-*]|\d+\.) ", line) is not None
+            return ITEM.match(line) is not None
     return False
 
 

@@ -84,6 +84,7 @@ def test_each_make_in_the_docs_is_a_target() -> None:
         ("<!-- not run: no -->\n\nText.\n", "no block below"),
         ("```console\n$ true\n", "without an end"),
         ("1. Step:\n\n   more\n", "indented by four"),
+        ("1. Step:\n\n    more\n2. Next\n", "a blank line before"),
     ],
 )
 def test_a_page_that_hides_a_command_is_not_read(tmp_path: Path, text: str, complaint: str) -> None:
