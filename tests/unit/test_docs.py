@@ -51,6 +51,7 @@ def test_each_command_is_run_or_says_why_not(page: Path) -> None:
     for block in of(page):
         if block.info == "console":
             assert block.commands, f"{page.name}:{block.line}: no prompt"
+            assert "?" not in block.lines, f"{page.name}:{block.line}: what is printed was not filled in"
         if block.info in ("console", *SHELLS):
             assert block.line in run or block.marks.get("not run"), f"{page.name}:{block.line}: neither run nor marked"
 
