@@ -75,6 +75,10 @@ bench: $(VENV)  ## what it costs, as paired ratios; build/bench.json
 shell: $(VENV)  ## a shell on the demo's controller, as ann (HOST=cn1 AS=root: on a node)
 	@$(PYTHON) -m tests.labs.compose shell $(or $(HOST),ctl) --user $(or $(AS),ann)
 
+.PHONY: docs
+docs: $(VENV)  ## the documentation as a site: build/site/index.html
+	$(PYTHON) -m mkdocs build
+
 .PHONY: test test-unit test-compose test-uml
 test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
 	@tests/all.sh test-unit -- test-compose test-uml

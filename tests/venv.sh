@@ -19,7 +19,8 @@ wanted=$("$python" -c '
 import sys, tomllib
 with open(sys.argv[1], "rb") as file:
     project = tomllib.load(file)
-print(*project["project"]["dependencies"], *project["dependency-groups"]["dev"], sep="\n")
+groups = project["dependency-groups"]
+print(*project["project"]["dependencies"], *groups["dev"], *groups["docs"], sep="\n")
 ' "$here/../pyproject.toml")
 venv=$cache/venv-$(printf '%s' "$wanted" | sha256sum | cut -c1-12)
 

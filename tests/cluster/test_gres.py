@@ -12,19 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.wire import DOCKERD
+from tests.cluster.gres import FIRST, FPGA, MAKE, NODES, NUMBERS, SECOND, with_gpus
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
-
-# Not in the order of their numbers, as GPUs need not be. Whoever may open a node of fuse and of autofs opens them.
-FIRST, SECOND, FPGA = "/dev/lab-gpu7", "/dev/lab-gpu3", "/dev/lab-fpga0"
-NODES = {FIRST: "10 229", SECOND: "10 235", FPGA: "10 234"}
-NUMBERS = {path: f"c {number.replace(' ', ':')}" for path, number in NODES.items()}
-MAKE = "; ".join(f"rm -f {path}; mknod -m 666 {path} c {number}" for path, number in NODES.items())
-GRES = f"Name=gpu File={FIRST}\nName=gpu File={SECOND}\nName=fpga File={FPGA}\n"
-CONFIGURE = """cd /etc/slurm; mkdir -p before; cp nodes.conf cgroup.conf before
-sed -i 's/RealMemory=[0-9]*/& Gres=gpu:2,fpga:1/; 1i GresTypes=gpu,fpga' nodes.conf
-sed -i '/ConstrainDevices/d' cgroup.conf; echo ConstrainDevices=yes >>cgroup.conf; cat >gres.conf"""
-BACK = "cd /etc/slurm; mv before/* .; rmdir before; rm gres.conf"
 
 
 def opens(word: str) -> str:
@@ -38,32 +28,10 @@ def said(text: str, word: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def gpus(cluster: Cluster) -> Iterator[str]:
+def gpus(cluster: Cluster) -> Iterator[None]:
     """A node with two GPUs and an FPGA."""
-    hosts = tuple(dict.fromkeys((cluster.lab.controller, *cluster.lab.nodes)))
-    for number in NODES.values():
-        if cluster.sh(cluster.node, f"grep -qw {number.split()[1]} /proc/misc").status:
-            pytest.skip(f"the kernel of this lab has no device {number}")
-
-    def reconfigured() -> None:
-        cluster.must(cluster.lab.controller, "scontrol reconfigure")
-        cluster.wait_idle(cluster.node)
-
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
-    cluster.wait_idle(cluster.node)
-    for host in cluster.lab.nodes:
-        cluster.must(host, MAKE)
-    for host in hosts:
-        cluster.must(host, CONFIGURE, stdin=GRES)
-    try:
-        reconfigured()
-        yield cluster.node
-    finally:
-        for host in hosts:
-            cluster.must(host, BACK)
-        reconfigured()
-        for host in cluster.lab.nodes:
-            cluster.must(host, f"rm -f {' '.join(NODES)}")
+    with with_gpus(cluster):
+        yield
 
 
 # A job that starts when its neighbour has its GPU as well, and says by which way it gets at which GPU.
@@ -78,7 +46,7 @@ docker restart -t 0 kept{{me}} >/dev/null; docker exec kept{{me}} sh -c '{opens(
 touch done-{{me}}"""
 
 
-def test_each_of_two_jobs_has_its_own_gpu_in_every_way(cluster: Cluster, gpus: str, node: str) -> None:
+def test_each_of_two_jobs_has_its_own_gpu_in_every_way(cluster: Cluster, gpus: None, node: str) -> None:
     jobs = [
         cluster.sbatch(NEIGHBOUR.format(me=me, other=other), options="--gres=gpu:1 --mem=300")
         for me, other in (("a", "b"), ("b", "a"))
@@ -124,7 +92,7 @@ BOTH = {
 
 
 @pytest.fixture(scope="module")
-def both(cluster: Cluster, gpus: str) -> dict[str, Done]:
+def both(cluster: Cluster, gpus: None) -> dict[str, Done]:
     """All of them, from one job that has both GPUs and the FPGA."""
     return cluster.srun_each(BOTH, options="--gres=gpu:2,fpga:1 --mem=400")
 
@@ -169,13 +137,13 @@ def test_more_is_refused_in_words(both: dict[str, Done], name: str, words: str) 
     assert words in both[name].err, both[name]
 
 
-def test_a_job_without_gpus_gets_none(cluster: Cluster, gpus: str, node: str) -> None:
+def test_a_job_without_gpus_gets_none(cluster: Cluster, gpus: None, node: str) -> None:
     done = cluster.srun(f"docker run --rm --gpus all img true; docker run --rm --device {FIRST} img true")
     for flag in ("--gpus all", f"--device {FIRST}"):
         assert f"{flag}: this job was given no GPU, and no other device is offered. Ask Slurm" in done.err, done
 
 
-def test_the_sites_own_nodes_come_with_a_gpu_and_not_without(cluster: Cluster, gpus: str, node: str) -> None:
+def test_the_sites_own_nodes_come_with_a_gpu_and_not_without(cluster: Cluster, gpus: None, node: str) -> None:
     control = "/dev/lab-control"  # of the vendor's driver, and none of Slurm's GRES
     look = f"img sh -c 'test -c {control} && echo there || echo away'"
     cluster.must(node, f"mknod -m 666 {control} c 1 3")
@@ -187,7 +155,7 @@ def test_the_sites_own_nodes_come_with_a_gpu_and_not_without(cluster: Cluster, g
     assert done.out.splitlines()[-2:] == ["there", "away"], done
 
 
-def test_a_name_that_means_another_device_meanwhile_gives_none(cluster: Cluster, gpus: str, node: str) -> None:
+def test_a_name_that_means_another_device_meanwhile_gives_none(cluster: Cluster, gpus: None, node: str) -> None:
     job = cluster.sbatch(
         "rm -f go; echo ready; until [ -e go ]; do sleep 0.1; done; docker run --rm --gpus all img sleep 600",
         options="--gres=gpu:2",
@@ -213,7 +181,7 @@ tar -c . | docker -H unix://{DOCKERD} import -c 'ENV PATH=/bin' - nodes; rm -r $
 TRY = "for d in /own/*; do (: <>$d) && echo opened $d; done; ls -l /own"
 
 
-def test_an_images_own_nodes_open_no_device(cluster: Cluster, gpus: str, node: str) -> None:
+def test_an_images_own_nodes_open_no_device(cluster: Cluster, gpus: None, node: str) -> None:
     cluster.must(node, OWN_NODES)
     try:
         done = cluster.srun(
@@ -230,7 +198,7 @@ def test_an_images_own_nodes_open_no_device(cluster: Cluster, gpus: str, node: s
     assert said(daemon.out, "opened") == ["/own/0"], daemon
 
 
-def test_where_slurmd_does_not_say_which_they_are_none_is_given(cluster: Cluster, gpus: str, node: str) -> None:
+def test_where_slurmd_does_not_say_which_they_are_none_is_given(cluster: Cluster, gpus: None, node: str) -> None:
     cluster.must(node, "cd /etc/slurm; cp gres.conf gres.kept; : >gres.conf")
     try:
         job = cluster.run("docker run --rm --gpus all img true; docker run --rm img echo well", options="--gres=gpu:1")

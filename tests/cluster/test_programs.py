@@ -7,19 +7,15 @@ by tests/labs/programs.sh, once; it has 800 MB.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.cluster.programs import with_programs
 from tests.cluster.slurm import Cluster
 from tests.labs.base import Done
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
-ROOT = Path(__file__).parents[2]
 
 PYTHON = """python3 - <<'END'
 import asyncio, multiprocessing as mp, os, socket, subprocess, threading
@@ -113,25 +109,13 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def said(cluster: Cluster) -> Iterator[dict[str, Done]]:
     """What each program said, in a container of its own, all in one job."""
-    built = subprocess.run([ROOT / "tests/labs/programs.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    shown = ROOT / "build/programs.tar"  # where the node sees it, under /src
-    shown.unlink(missing_ok=True)
-    try:
-        os.link(built.stdout.strip(), shown)
-    except OSError:
-        shutil.copy(built.stdout.strip(), shown)
-    docker = "docker -H unix:///run/slurm-hooks-docker/docker.sock"
-    try:
-        cluster.must(cluster.node, f"{docker} import /src/build/programs.tar programs:latest", timeout=600)
+    with with_programs(cluster, "programs:latest"):
         yield {
             name: cluster.srun(
                 f"docker run --rm -i programs bash <<'OUTER'\n{script}\nOUTER", options="--mem=1500", timeout=300
             )
             for name, script in {**PROGRAMS, **REFUSED}.items()
         }
-    finally:
-        shown.unlink()
-        cluster.sh(cluster.node, f"{docker} rmi programs:latest", timeout=120)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
