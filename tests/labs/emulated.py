@@ -19,7 +19,7 @@ class Emulated(Machine):
     name = "emulated"
     controller = "emu1"
     nodes: tuple[str, ...] = ("emu1",)
-    slow = 5.0
+    slow = 10.0
 
     def why_not(self) -> str | None:
         """As Machine's; QEMU is installed where it is not there."""

@@ -16,7 +16,7 @@ disk=$run/disk.qcow2
 exec nice -n 5 qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -cpu max,la57=off -smp 4 -m 2048 \
     -nodefaults -no-user-config -display none -monitor none -no-reboot -nic none \
     -chardev "socket,id=bell,fd=$BELL" -serial chardev:bell -chardev "socket,id=tty,fd=$TTY" -serial chardev:tty \
-    -chardev stdio,id=console,signal=off -serial chardev:console \
+    -chardev file,id=console,path=/dev/stdout -serial chardev:console \
     -drive "file=$disk,if=virtio,format=qcow2,cache=unsafe,discard=unmap" -device virtio-rng-pci \
     -virtfs "local,path=$source,mount_tag=src,security_model=none,readonly=on,multidevs=remap" \
     -virtfs "local,path=$run/mail,mount_tag=mail,security_model=none" \
