@@ -137,7 +137,7 @@ mutants: $(VENV)  ## does a test notice when the policy is changed? exit 1 below
 
 .PHONY: clean
 clean:  ## stop both labs and leave the machine as it was; the cache stays (make distclean)
-	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; fi
+	if [ -e $(PYTHON) ]; then $(PYTHON) -m tests.labs.uml down; $(PYTHON) -m tests.labs.emulated down; fi
 	tests/labs/clean.sh
 	rm -rf build mutants
 

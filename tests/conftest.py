@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.labs import NAMES
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--lab`: where tests/cluster and tests/attacks run."""
-    parser.addoption(
-        "--lab", default="compose", choices=("compose", "uml", "uml-selinux"), help="the cluster to run on"
-    )
+    parser.addoption("--lab", default="compose", choices=NAMES, help="the cluster to run on")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

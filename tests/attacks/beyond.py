@@ -163,6 +163,7 @@ class Container:
 
 def start(cluster: Cluster, user: str, networks: dict[str, str]) -> tuple[Job, dict[str, Container]]:
     """A job with a listening container for each name, in a network."""
+    stand(cluster)  # the broker believes what it was told for five minutes, and some labs are slow
     lines = [f"docker run -d --name {name} --network {network} img {LISTEN}" for name, network in networks.items()]
     job = cluster.sbatch("\n".join([*lines, "echo begun; sleep 600"]), user=user, options="--mem=200")
     job.wait_for_output("begun")

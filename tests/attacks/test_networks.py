@@ -143,6 +143,25 @@ def test_containers_of_one_network_are_apart_with_and_without_bridge_netfilter(
             cluster.must(node, f"echo {before} > {switch}")
 
 
+def test_frames_are_known_by_their_bridge_alone_where_the_kernel_tells_it(
+    cluster: Cluster, node: str, there: There
+) -> None:
+    """NFT_BRIDGE_META; the rules by address would hide that this one does nothing."""
+    switch = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    before = cluster.sh(node, f"cat {switch}").out.strip()
+    own: dict[str, Attempt] = {"its own job's": ("tcp", there["bb"].address, 7000)}
+    chain = "bridge slurm_hooks forward"
+    try:
+        cluster.must(node, f"nft flush chain {chain}; [ -z '{before}' ] || echo 0 > {switch}")
+        assert reached(probe(cluster, there["aa"].pid, own)) == set(own)
+        if cluster.sh(node, f"nft add rule {chain} meta ibrname '\"shn*\"' drop").status:
+            pytest.skip("the kernel of this lab does not tell a frame's bridge")
+        assert reached(probe(cluster, there["aa"].pid, own)) == set()
+    finally:
+        cluster.sh(node, f"[ -z '{before}' ] || echo {before} > {switch}")
+        stand(cluster)
+
+
 # What is sent to all on the bridge: the words that came, of those that were sent.
 LISTENS = """
 import socket, struct

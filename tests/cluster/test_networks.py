@@ -131,6 +131,43 @@ def test_what_somebody_changed_in_the_rules_is_put_back(cluster: Cluster, node: 
     assert "reject" in cluster.must(node, "nft list chain inet slurm_hooks input")
 
 
+# The kernel loads them when the unit's nft asks for them: the unit itself may not.
+MODULES = "nft_meta_bridge nft_masq nft_ct nft_reject_inet nft_chain_nat"
+BOTH_STAND = "nft list table inet slurm_hooks && nft list table bridge slurm_hooks"
+
+
+@pytest.fixture
+def by_systemd(cluster: Cluster, node: str) -> Iterator[str]:
+    """A node without rules, whose systemd is to write them."""
+    if not cluster.has_systemd:
+        pytest.skip("no systemd in a node of this lab")
+    cluster.must(node, "nft flush ruleset; rm /run/slurm-hooks/networks.json")
+    cluster.sh(node, f"for one in {MODULES}; do modprobe -r $one; done")
+    yield node
+    units = "slurm-hooks-networks.timer slurm-hooks-networks.service nftables.service"
+    cluster.must(node, f"systemctl --quiet disable --now {units}")
+
+
+def test_the_timer_writes_the_rules_within_its_units_walls(cluster: Cluster, by_systemd: str) -> None:
+    cluster.must(by_systemd, "systemctl --quiet enable --now slurm-hooks-networks.timer")
+    cluster.wait(by_systemd, f"{{ {BOTH_STAND}; }} >/dev/null 2>&1", "the rules")
+    cluster.wait(by_systemd, "[ -e /run/slurm-hooks/networks.json ]", "what stands")
+    assert cluster.must(by_systemd, "systemctl show --value -p Result slurm-hooks-networks.service") == "success\n"
+    assert "10.99.0.2" in cluster.must(by_systemd, "nft list table inet slurm_hooks")
+    # And again: each half minute.
+    cluster.must(by_systemd, "nft flush ruleset")
+    cluster.wait(by_systemd, f"{{ {BOTH_STAND}; }} >/dev/null 2>&1", "the rules once more")
+    assert "slurm-hooks-networks" not in cluster.must(by_systemd, "systemctl --failed --no-legend --plain")
+
+
+def test_a_restart_of_the_nodes_firewall_brings_the_rules_back_at_once(cluster: Cluster, by_systemd: str) -> None:
+    cluster.must(by_systemd, "systemctl --quiet enable slurm-hooks-networks.service")
+    # The timer is off: nobody else writes them.
+    for verb in ("start", "restart"):
+        cluster.must(by_systemd, f"nft flush ruleset; systemctl {verb} nftables.service")
+        cluster.wait(by_systemd, f"{{ {BOTH_STAND}; }} >/dev/null 2>&1", f"the rules after a {verb}")
+
+
 @pytest.mark.parametrize(
     ("run", "asked", "made", "words"),
     [

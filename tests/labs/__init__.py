@@ -5,14 +5,20 @@ from __future__ import annotations
 
 from tests.labs.base import Lab
 
+NAMES = ("compose", "uml", "uml-selinux", "emulated")
+
 
 def lab_named(name: str, which: str = "") -> Lab:
-    """The lab called "compose", "uml" or "uml-selinux"; of the last two there may be several, each with its word."""
-    if name in ("uml", "uml-selinux"):
-        from tests.labs.uml import Uml
+    """The lab of that name (see NAMES); of all but the first there may be several, each with its word."""
+    if name == "compose":
+        from tests.labs.compose import Compose
 
-        return Uml(which) if name == "uml" else Uml(f"selinux{which}", "selinux")
-    from tests.labs.compose import Compose
+        assert not which, "one cluster of containers runs on a machine"
+        return Compose()
+    if name == "emulated":
+        from tests.labs.emulated import Emulated
 
-    assert not which, "one cluster of containers runs on a machine"
-    return Compose()
+        return Emulated(which)
+    from tests.labs.uml import Selinux, Uml
+
+    return {"uml": Uml, "uml-selinux": Selinux}[name](which)

@@ -27,7 +27,7 @@ class LabMissing(Exception):
 class Lab(Protocol):
     """A Slurm cluster made of real parts."""
 
-    name: str  # "compose" or "uml"
+    name: str  # "compose", "uml" or "emulated"
     controller: str  # the host where sbatch, srun, squeue and scontrol are run
     nodes: tuple[str, ...]  # the compute nodes, by Slurm's name
     users: tuple[str, ...]  # accounts with a home on every node
@@ -47,7 +47,7 @@ class Lab(Protocol):
         script: str,
         *,
         user: str = "root",
-        timeout: float = 60,  # seconds
+        timeout: float = 60,  # seconds; a lab that is slow by nature gives more
         stdin: str = "",
     ) -> Done:
         """Run `script` with `sh -c` on a host as a user (login-like: HOME, cwd = home). Never raises for its status."""

@@ -23,7 +23,8 @@ fi
 "$labs/dockerd.sh" stop
 
 if [ "${1:-}" = --all ]; then
-    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/user-mode-linux_*.deb "$cache"/venv-* \
-        "$cache"/promtool "$cache"/suite-*.tar "$cache"/msgspec-*.tar.gz "$cache"/*.lock
+    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-*.tar \
+        "$cache"/msgspec-*.tar.gz "$cache"/user-mode-linux_*.deb "$cache"/linux-image-*.deb "$cache"/venv-* \
+        "$cache"/promtool "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
 fi

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Install what the labs need on this machine, from Debian's packages, unless it is there.
+# host.sh emulated: what lab (c) needs too.
 set -eu
 
 need() { # need COMMAND PACKAGE: the package is wanted where the command is missing
@@ -16,6 +17,11 @@ need shellcheck shellcheck
 docker info >/dev/null 2>&1 || need dockerd docker.io
 need docker docker.io
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
+if [ "${1-}" = emulated ]; then
+    need qemu-system-x86_64 qemu-system-x86
+    need qemu-img qemu-utils
+    need xz xz-utils
+fi
 [ -n "$wanted" ] || exit 0
 
 echo "host: installing$wanted" >&2

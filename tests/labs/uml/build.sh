@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # build.sh apparmor|selinux: build what a boot of lab (b) needs, and print its directory:
-#     disk.img   the node's ext4 disk: the labs' common root tree, the kernel's modules, overlay/
+#     disk.img   the node's ext4 disk, with the kernel's modules
 #     security   which security module the kernel starts with, in its own words
 #     root/      the kernel, a program, with the libc that it wants: newer than Debian 12's
 # A directory already built from the same parts is used as it is.
@@ -9,7 +9,8 @@ set -eu
 
 security=$1
 here=$(dirname "$(readlink -f "$0")")
-ours=$here/../../../etc/selinux/slurm-hooks.cil
+labs=$here/..
+ours=$labs/../../etc/selinux/slurm-hooks.cil
 cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
 mkdir -p "$cache"
 exec 8>"$cache/uml.lock"
@@ -20,29 +21,11 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
 # The kernels of the user-mode-linux packages before 7.2 (bookworm, trixie) panic on processors with AMX.
-deb=$(find "$cache" -maxdepth 1 -name 'user-mode-linux_*.deb' | sort -V | tail -n 1)
-if [ -z "$deb" ]; then
-    # shellcheck disable=SC2016 # apt's variable
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
-    echo "uml: fetching the user-mode-linux package from ${mirror:=http://deb.debian.org/debian}" >&2
-    # An apt of its own beside the machine's: its sources, lists and configuration stay as they are.
-    mkdir -p "$work/apt/lists/partial" "$work/apt/archives/partial"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror forky main" >"$work/apt/sources.list"
-    private() {
-        apt-get -qq -o Dir::Etc::SourceList="$work/apt/sources.list" -o Dir::Etc::SourceParts=- \
-            -o Dir::State="$work/apt" -o Dir::State::Status=/dev/null -o Dir::Cache="$work/apt" \
-            -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o APT::Sandbox::User=root "$@" >&2
-    }
-    private update
-    (cd "$work" && private download user-mode-linux)
-    mv "$work"/user-mode-linux_*.deb "$cache"
-    deb=$(echo "$cache"/user-mode-linux_*.deb)
-fi
-
-command -v mmdebstrap >/dev/null || "$here/../host.sh"
-tree=$("$here/../tree/build.sh")
-hash=$( (cd "$here" && echo "$tree $deb $security" && cat build.sh lab.cil "$ours" && find overlay -type f | sort | xargs tail -v -n +1) |
-    sha256sum | cut -c1-12)
+package() { find "$cache" -maxdepth 1 -name 'user-mode-linux_*.deb' | sort -V | tail -n 1; }
+[ -n "$(package)" ] || "$labs/fetch.sh" forky user-mode-linux "$cache"
+deb=$(package)
+parts=$("$labs/node/fill.sh" uml)
+hash=$( (echo "$parts $deb $security" && cat "$here/lab.cil" "$ours") | sha256sum | cut -c1-12)
 image=$cache/uml-$hash
 if [ -d "$image" ]; then
     echo "$image"
@@ -51,24 +34,11 @@ fi
 
 echo "uml: building $image" >&2
 node=$work/node
-mkdir -p "$node/src" "$work/deb" "$work/image/root"
-tar --directory "$node" --extract --numeric-owner --xattrs --xattrs-include='*' --file "$tree"
+mkdir -p "$work/deb" "$work/image/root"
+"$labs/node/fill.sh" uml "$node"
 dpkg-deb --extract "$deb" "$work/deb"
 mkdir -p "$node/usr/lib/modules"
 mv "$work"/deb/usr/lib/uml/modules/* "$node/usr/lib/modules"
-cp -r "$here/overlay/." "$node"
-
-for user in ann bob; do
-    cp -r "$node/etc/skel" "$node/home/$user"
-    chroot "$node" chown -R "$user:" "/home/$user"
-    chmod 700 "$node/home/$user"
-done
-# The package's hundred profiles are for programs that are not here, and take five seconds to load.
-find "$node/etc/apparmor.d" -maxdepth 1 -type f ! -name runc -delete
-systemctl --quiet --root="$node" enable munge slurmctld slurmd containerd lab-node lab-agent
-# The jobs have a dockerd of their own; and no timer is to meet a test.
-systemctl --quiet --root="$node" disable docker.service docker.socket getty@tty1.service systemd-pstore.service \
-    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer
 
 echo "$security=1 security=$security" >"$work/image/security"
 if [ "$security" = selinux ]; then

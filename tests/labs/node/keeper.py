@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds one running node: starts its kernel, owns the other ends of its serial lines.
 
+    keeper.py RUN PROGRAM ARGUMENT...
+
 Started as process 1 of a pid and a mount namespace, so that whatever ends it, a kill
-included, ends every process of the node and takes every mount away.
+included, ends every process of the node and takes every mount away. PROGRAM becomes
+the kernel: $BELL is a descriptor for the node's ttyS0, $TTY one for its ttyS1, and RUN/mail
+a directory that it shows the node as /run/lab.
 
     RUN/agent.sock   one connection a command: a line of JSON there, one back
     RUN/tty.sock     one connection at a time, spliced to the node's ttyS1
@@ -18,33 +22,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-
-MEMORY = 2048  # MiB
-
-KERNEL = f"""
-/linux.uml mem={MEMORY}M umid=node uml_dir=/tmp/ ubd0=/run/disk.cow,/image/disk.img root=/dev/ubda rw
-hostname=uml1 con=null con0=null,fd:1 seccomp=auto noreboot panic=-1 TERM=dumb
-""".split()
-
-
-def mounts(image: Path, source: Path, run: Path) -> Path:
-    """The kernel's world: its libc is newer than the host's, so it lives in a root of its own."""
-    root = image / "root"
-    todo: list[list[str | Path]] = [
-        # The node's memory is a file here. It must be executable: user code is mapped from it.
-        ["-t", "tmpfs", "-o", f"size={MEMORY + 256}m,mode=0700", "tmpfs", root / "tmp"],
-        ["-t", "proc", "proc", root / "proc"],
-        # Not all of /dev: the node's root can mount what is here (hostfs).
-        ["--bind", "/dev/null", root / "dev/null"],
-        ["--bind", "/dev/random", root / "dev/random"],
-        ["--bind", run, root / "run"],
-        ["--bind", "-o", "ro", image, root / "image"],
-        ["--bind", "-o", "ro", source, root / "src"],
-    ]
-    for what in todo:
-        subprocess.run(["mount", *what], check=True)
-    return root
 
 
 class Agent:
@@ -119,28 +98,19 @@ def serve_tty(server: socket.socket, line: socket.socket) -> None:
             clients.remove(client)
 
 
-def main(image: Path, source: Path, run: Path) -> int:
+def main(run: Path, program: Sequence[str]) -> int:
     agent, terminal = bound(run / "agent.sock"), bound(run / "tty.sock")  # first: by these we are found
-    root = mounts(image, source, run)
-    mail = root / "tmp/mail"
-    mail.mkdir(mode=0o700)
-    # The kernel and the user code that it runs are two threads which hand over to each other at each
-    # system call: on one processor that is a third faster than across two.
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    mail = run / "mail"
+    mail.mkdir(mode=0o700, exist_ok=True)
+    # Letters are nobody's to keep, and no disk's to write.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", mail], check=True)
     ours0, theirs0 = socket.socketpair()
     ours1, theirs1 = socket.socketpair()
     kernel = subprocess.Popen(
-        [
-            "chroot",
-            root,
-            *KERNEL,
-            *(image / "security").read_text().split(),
-            f"ssl0=fd:{theirs0.fileno()}",
-            f"ssl1=fd:{theirs1.fileno()}",
-        ],
-        stdout=subprocess.PIPE,  # the kernel polls its console, which a file cannot be
+        program,
+        stdout=subprocess.PIPE,  # a kernel polls its console, which a file cannot be
         pass_fds=[theirs0.fileno(), theirs1.fileno()],
-        env={**os.environ, "TMPDIR": "/tmp", "HOME": "/tmp"},
+        env={**os.environ, "BELL": str(theirs0.fileno()), "TTY": str(theirs1.fileno())},
     )
     theirs0.close()
     theirs1.close()
@@ -153,4 +123,4 @@ def main(image: Path, source: Path, run: Path) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main(*(Path(argument) for argument in sys.argv[1:4])) & 0xFF)
+    os._exit(main(Path(sys.argv[1]), sys.argv[2:]) & 0xFF)

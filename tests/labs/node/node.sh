@@ -7,15 +7,14 @@ set -eu
 # slurmd and munged ask getaddrinfo, which answers nothing while lo is the only interface.
 modprobe dummy numdummies=0
 ip link add lab0 type dummy
-ip address add 192.0.2.1/24 dev lab0
+ip address add "$(getent hosts "$(hostname)" | cut -d ' ' -f 1)/24" dev lab0
 ip link set lab0 up
 
 # What Debian's own kernels have from the start.
 sysctl -qw kernel.unprivileged_bpf_disabled=1
 
-cd /src/tests/labs
-cp slurm/slurm.conf uml/nodes.conf uml/cgroup.conf /etc/slurm/
-install -D -m 644 slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml
+cp /src/tests/labs/slurm/slurm.conf /etc/slurm/
+install -D -m 644 /src/tests/labs/slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml
 make -s -C /src install
 systemctl daemon-reload
 # Not awaited: they may want to come after units that wait for this script.
