@@ -63,7 +63,7 @@ def taken(nonce: str) -> dict[str, int]:
 
 
 def keep(job: jobs.Job, entry: dict[str, Any]) -> None:
-    """Add a container to the job's account: its name, image, exit status, seconds, pids limit and figures."""
+    """Add a container to the job's account: name, image, exit status, seconds, figures; `limit` pids, `most` bytes."""
     account = _read(job)
     account["containers"] += 1
     account["failed"] += entry["exit"] != 0
@@ -118,7 +118,10 @@ def line(entry: Mapping[str, Any], limit: int) -> str:
     """One container, as its user reads it; `limit`: of the job's memory, bytes, 0 for none."""
     said = [f"exit {entry['exit']}"]
     if entry.get("oom"):
+        own = entry.get("most", 0)
         whose = f"the job's limit is {figures.size(limit)}" if limit else "the node had none left"
+        if own and (not limit or own < limit):
+            whose = f"its own limit is {figures.size(own)}"
         said[0] += f", processes ended for want of memory ({whose})"
     elif entry["exit"] > 128:
         said[0] += f" (signal {entry['exit'] - 128})"

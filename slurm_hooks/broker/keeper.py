@@ -20,6 +20,7 @@ from slurm_hooks import cgroups, events, jobs, linux, tasks
 from slurm_hooks.broker import account, cache, containers, notes, orphans, readback, staging, suspend
 from slurm_hooks.broker.relay import Upstream
 from slurm_hooks.errors import HooksError
+from slurm_hooks.knobs import resources
 from slurm_hooks.knobs.process import LABEL_JOB, LABEL_NONCE
 from slurm_hooks.settings import Settings
 
@@ -163,7 +164,8 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
         if note is not None:
             seconds = max(event.get("timeNano", 0) / 1e9 - note.created, 0.0)
             facts = {"name": name, "image": note.image, "exit": status, "seconds": round(seconds, 1)}
-            account.keep(job, facts | {"limit": note.asked.get("HostConfig.PidsLimit", 0)} | own)
+            limits = {"limit": note.asked.get("HostConfig.PidsLimit", 0), "most": note.asked.get(resources.MEMORY, 0)}
+            account.keep(job, facts | limits | own)
         events.record("end", job=job.id, restart=job.restart, container=name, id=of, exit=status, own=own, peaks=peaks)
     elif event["Action"] == "oom":
         events.record("oom", job=job.id, restart=job.restart, container=name, id=of)

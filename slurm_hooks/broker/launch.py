@@ -177,7 +177,7 @@ def _bounded(site: Settings, job: jobs.Job) -> None:
 def _for_read_back(fields: dict[str, Any], staged: dict[str, str], remapped: Remap | None) -> dict[str, Any]:
     keep = (
         "User", "UsernsMode", "CgroupParent", "PidsLimit", "NetworkMode", "CapDrop", "ReadonlyRootfs", "Ulimits",
-        "Devices",
+        "Devices", "Memory",
     )  # fmt: skip
     ids = [remapped.uid, remapped.gid] if remapped else []
     return {

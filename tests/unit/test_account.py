@@ -59,6 +59,8 @@ def test_each_container_has_a_line_that_says_why_it_died() -> None:
         ENTRY | {"exit": 137, "oom": 1, "memory": 4 << 30},
         ENTRY | {"exit": 137, "oom": 0, "image": f"reg.site/img@sha256:{'0123456789abcdef' * 4}"},
         ENTRY | {"exit": 2, "full": 7, "pids": 16},
+        ENTRY | {"exit": 137, "oom": 1, "memory": 32 << 20, "most": 32 << 20},
+        ENTRY | {"exit": 137, "oom": 1, "memory": 4 << 30, "most": 4 << 30},
     ]
     lines = [account.line(entry, 4 << 30) for entry in entries]
     golden("account.txt", "\n".join([*lines, account.line(entries[2], 0)]) + "\n")
