@@ -6,7 +6,8 @@ SHELL := /bin/bash
 VENV := build/venv
 PYTHON := $(VENV)/bin/python
 PYTEST := $(PYTHON) -m pytest -q
-APART := -n 2 --dist loadfile  # two workers, each with a node of its own; a module runs on one
+# Two workers, each with a cluster of its own; a module runs on one. In this order the long ones do not come last.
+APART := -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/cluster tests/attacks
 # What no other lab's kernel has: nftables for inet with systemd, a frame's bridge, cpuset, io and hugetlb of cgroup v2.
 STOCK := tests/cluster/test_holding.py tests/cluster/test_networks.py tests/attacks/test_networks.py
 
@@ -91,10 +92,10 @@ test-unit: $(VENV)  ## what needs no cluster
 	$(PYTEST) -n 2 tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not waits and not long"
+	$(PYTEST) $(APART) --lab compose -m "not waits and not long"
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
-	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml -m "not anywhere and not long"
+	$(PYTEST) $(APART) --lab uml -m "not anywhere and not long"
 
 .PHONY: test-selinux
 test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it
@@ -114,10 +115,10 @@ nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), t
 
 .PHONY: nightly-compose nightly-uml
 nightly-compose: $(VENV)
-	$(PYTEST) tests/cluster tests/attacks tests/faults --lab compose -m "not long"
+	$(PYTEST) $(APART) --lab compose -m "not long"
 
 nightly-uml: $(VENV)
-	$(PYTEST) $(APART) tests/cluster tests/attacks tests/faults --lab uml
+	$(PYTEST) $(APART) --lab uml
 
 .PHONY: abuse
 abuse: $(VENV)  ## a job's loads on the broker, and another job's docker run beside them (LAB=uml); build/abuse.json

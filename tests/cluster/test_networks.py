@@ -168,6 +168,10 @@ def test_a_restart_of_the_nodes_firewall_brings_the_rules_back_at_once(cluster: 
         cluster.wait(by_systemd, f"{{ {BOTH_STAND}; }} >/dev/null 2>&1", f"the rules after a {verb}")
 
 
+# A container without a network has none whatever its mode says: dockerd has to be told both.
+CONNECTED = ('"NetworkDisabled": true', '"NetworkDisabled": false')
+
+
 @pytest.mark.parametrize(
     ("run", "asked", "made", "words"),
     [
@@ -182,7 +186,7 @@ def test_a_restart_of_the_nodes_firewall_brings_the_rules_back_at_once(cluster: 
 def test_what_dockerd_made_of_another_network_is_ended(
     cluster: Cluster, node: str, run: str, asked: str, made: str, words: str
 ) -> None:
-    with gate(cluster, "rewritten", "/containers/create", (asked, made)):
+    with gate(cluster, "rewritten", "/containers/create", (asked, made), CONNECTED):
         job = cluster.run(f"{run} img sleep 600; echo exit $?")
     assert "this container was ended: it was not confined as asked" in job.output, job.output
     assert words in str(job.events("differs")[0]["what"]), job.events("differs")
@@ -191,7 +195,8 @@ def test_what_dockerd_made_of_another_network_is_ended(
 def test_a_container_in_another_jobs_network_is_ended(cluster: Cluster, node: str) -> None:
     first, _ = start(cluster, "bob", {"cc": "licenses"})
     theirs = cluster.docker(node, "network ls --filter label=slurm-hooks.job --format '{{.Name}}'").out.strip()
-    with gate(cluster, "rewritten", "/containers/create", ('"NetworkMode": "none"', f'"NetworkMode": "{theirs}"')):
+    joins = ('"NetworkMode": "none"', f'"NetworkMode": "{theirs}"')
+    with gate(cluster, "rewritten", "/containers/create", joins, CONNECTED):
         job = cluster.run("docker run --rm img sleep 600", options="--mem=200")
     first.cancel()
     first.wait()

@@ -16,7 +16,7 @@ from tests.cluster.slurm import Cluster
 PROGRAM = r"""
 import os, re, socket, sys, threading, time
 GATE, DOCKERD, WHEN, WHAT, *REWRITE = sys.argv[1:]
-OLD, NEW = [text.encode() for text in REWRITE] or (b"", b"")
+TEXTS = [text.encode() for text in REWRITE]
 def held():
     open(GATE + ".held", "w").close()
     while not os.path.exists(GATE + ".go"): time.sleep(0.02)
@@ -30,7 +30,9 @@ def serve(client):
     line = first.split(b"\r\n")[0].decode("latin-1")
     if WHEN == "rewritten" and line.startswith("POST ") and WHAT in line:
         head, end, body = first.partition(b"\r\n\r\n")
-        longer = len(new := body.replace(OLD, NEW)) - len(body)
+        new = body
+        for old, other in zip(TEXTS[::2], TEXTS[1::2]): new = new.replace(old, other)
+        longer = len(new) - len(body)
         length = lambda found: found[1] + b"%d" % (int(found[2]) + longer)
         first = re.sub(rb"(?i)(content-length: )(\d+)", length, head) + end + new
     chosen = WHEN != "rewritten" and line.startswith("POST ") and WHAT in line and not os.path.exists(GATE + ".held")
@@ -69,15 +71,16 @@ class Gate:
 
 
 @contextmanager
-def gate(cluster: Cluster, when: str, what: str, rewrite: tuple[str, str] = ("", "")) -> Iterator[Gate]:
+def gate(cluster: Cluster, when: str, what: str, *rewrites: tuple[str, str]) -> Iterator[Gate]:
     """Hold the next POST whose first line contains `what`, when it is "asked", or when dockerd has "answered" it.
 
-    "rewritten": hold none, and tell dockerd the second text of `rewrite` where such a POST has the first.
+    "rewritten": hold none, and tell dockerd the second text of each pair where such a POST has the first.
     """
     node, path = cluster.node, "/run/lab-gate"
     cluster.must(node, f"rm -f {path}*; cat > {path}.py", stdin=PROGRAM)
     dockerd = "/run/slurm-hooks-docker/docker.sock"
-    words = shlex.join([f"{path}.py", path, dockerd, when, what, *rewrite])
+    texts = [text for pair in rewrites for text in pair]
+    words = shlex.join([f"{path}.py", path, dockerd, when, what, *texts])
     start = f"setsid --fork /usr/bin/python3 -I {words} </dev/null >/dev/null 2>&1"
     cluster.must(node, start)
     cluster.wait(node, f"[ -s {path}.pid ]", "the gate")

@@ -7,14 +7,21 @@ set -eu
 
 labs=$(dirname "$(readlink -f "$0")")
 cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
-ours=label=com.docker.compose.project=slurm-hooks-lab
+project=com.docker.compose.project  # a label; ours are slurm-hooks-lab, and with a word behind it
+
+ours() { # ours FIELD LIST...: what a list of docker's has of our clusters
+    field=$1
+    shift
+    docker "$@" --filter "label=$project" --format "{{.$field}} {{.Label \"$project\"}}" |
+        awk '$2 ~ /^slurm-hooks-lab(-|$)/ {print $1}'
+}
 
 if DOCKER_HOST=$("$labs/dockerd.sh" status); then
     export DOCKER_HOST
     {
-        docker ps --all --quiet --filter "$ours" | xargs -r docker rm --force --volumes
-        docker volume ls --quiet --filter "$ours" | xargs -r docker volume rm
-        docker network ls --quiet --filter "$ours" | xargs -r docker network rm
+        ours ID ps --all | xargs -r docker rm --force --volumes
+        ours Name volume ls | xargs -r docker volume rm
+        ours ID network ls | xargs -r docker network rm
         if [ "${1:-}" != --cluster ]; then
             docker images --format '{{.Repository}}:{{.Tag}}' slurm-hooks-node | xargs -r docker rmi
         fi

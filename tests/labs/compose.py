@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -40,7 +41,10 @@ class Compose:
     nodes: tuple[str, ...] = ("cn1", "cn2")
     users: tuple[str, ...] = ("ann", "bob")
 
-    def __init__(self) -> None:
+    def __init__(self, which: str = "") -> None:
+        """`which`: a word that tells a cluster from others of this machine, each with homes of its own."""
+        self._project = f"{PROJECT}-{which}" if which else PROJECT
+        self._hosts = f"slurm-hooks-{which}" if which else "slurm-hooks"
         self._env: dict[str, str] | None = None
         self._hands: dict[str, Hands] = {}
 
@@ -48,10 +52,18 @@ class Compose:
         if os.geteuid() != 0:
             raise LabMissing("compose: building root trees and starting a Docker daemon needs root")
         _script("host.sh")
+        with (LABS / "compose.py").open() as one_at_a_time:
+            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+            self._start()
+        self._until_idle()
+
+    def _start(self) -> None:
         docker_host = _script("dockerd.sh", "start")
         tree = Path(_script("tree/build.sh"))
         digest = _digest()
-        self._env = os.environ | {"DOCKER_HOST": docker_host, "SLURM_HOOKS_SOURCE": digest}
+        self._env = os.environ | {
+            "DOCKER_HOST": docker_host, "SLURM_HOOKS_SOURCE": digest, "SLURM_HOOKS_HOSTS": self._hosts,
+        }  # fmt: skip
         image = f"slurm-hooks-node:{tree.stem.removeprefix('tree-')}"
         if self._docker("image", "inspect", image).status != 0:
             _say(f"importing {image}")
@@ -63,9 +75,8 @@ class Compose:
             _say("starting ctl, cn1, cn2")
             plugin = self._docker("compose", "version").status == 0
             compose = ("docker", "compose") if plugin else ("docker-compose",)
-            options = ("--project-name", PROJECT, "--file", str(ROOT / "docker-compose.slurm.yml"))
+            options = ("--project-name", self._project, "--file", str(ROOT / "docker-compose.slurm.yml"))
             self._must(*compose, *options, "up", "-d", "--force-recreate", "--renew-anon-volumes")
-        self._until_idle()
 
     def down(self) -> None:
         _script("clean.sh", "--cluster")
@@ -87,10 +98,9 @@ class Compose:
         argv = ("docker", *self._enter(host, "-it"), *who, "bash", "-c", "cd; exec bash -i")
         return subprocess.run(argv, env=self._environ()).returncode
 
-    @staticmethod
-    def _enter(host: str, *how: str) -> tuple[str, ...]:
+    def _enter(self, host: str, *how: str) -> tuple[str, ...]:
         # A host may have made a cgroup namespace for itself, which Docker's exec does not know of.
-        return ("exec", *how, f"slurm-hooks-{host}", "nsenter", "--target=1", "--cgroup")
+        return ("exec", *how, f"{self._hosts}-{host}", "nsenter", "--target=1", "--cgroup")
 
     def _until_idle(self) -> None:
         deadline = time.monotonic() + UP_WITHIN
@@ -110,7 +120,7 @@ class Compose:
             time.sleep(0.2)
 
     def _containers(self) -> list[str]:
-        return [f"slurm-hooks-{host}" for host in (self.controller, *self.nodes)]
+        return [f"{self._hosts}-{host}" for host in (self.controller, *self.nodes)]
 
     def _environ(self) -> dict[str, str]:
         """The environment in which `docker` finds the daemon, which may be another process's work."""
