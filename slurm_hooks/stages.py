@@ -2,7 +2,7 @@
 """Stages: bind sources resolved as the user, and mounted by descriptor where only root gets.
 
     /run/slurm-hooks/stage/<job key>.<nonce>/<n>      a directory or a file, mounted on
-                                            /passwd   and group: files of our own (broker/etc.py)
+                                            /passwd   group and hosts: files of our own (broker/etc.py)
 
 dockerd is given these paths and never the user's, so nothing that the user
 swaps afterwards changes what is mounted. Runs in a helper process of one
@@ -185,7 +185,7 @@ def directory(key: str, nonce: str, run: str = config.RUN) -> str:
     return f"{run}/stage/{key}.{nonce}"
 
 
-OWN = ("passwd", "group")
+OWN = ("passwd", "group", "hosts")
 
 
 def write(top: str, name: str, data: bytes, label: str = "") -> str:

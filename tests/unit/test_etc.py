@@ -98,7 +98,7 @@ def test_an_image_that_cannot_be_looked_into_keeps_its_own(layers: list[Path]) -
 
 
 def test_its_files_go_without_a_mount_namespace(layers: list[Path], tmp_path: Path) -> None:
-    written(layers)
+    assert len(etc.write([str(layer) for layer in layers], JOB, "ada", "", (), ())) == len(stages.OWN)
     (top,) = (tmp_path / "run" / "stage").iterdir()
     (top / "0").mkdir()
     assert not stages.remove_own(str(top)) and (top / "0").is_dir()
