@@ -241,10 +241,13 @@ def remove(top: str) -> None:
         with os.scandir(top) as entries:
             places = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
         for place, is_directory in places:
-            if is_directory:
-                os.rmdir(place)
-            elif place not in mounted:  # unlink of a mount point would succeed, and take it away from others
-                os.unlink(place)
+            try:
+                if is_directory:
+                    os.rmdir(place)
+                elif place not in mounted:  # unlink of a mount point would succeed, and take it away from others
+                    os.unlink(place)
+            except FileNotFoundError:
+                pass  # broker and Epilog may be at it both: the slower one goes on
         os.rmdir(top)
     except OSError:
         pass  # what is still there is seen by the Epilog's fresh look

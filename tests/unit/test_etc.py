@@ -106,6 +106,24 @@ def test_its_files_go_without_a_mount_namespace(layers: list[Path], tmp_path: Pa
     assert stages.remove_own(str(top)) and not top.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads its own mounts as root does")
+def test_a_stage_that_another_removes_at_the_same_time_is_gone(
+    layers: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(layers)
+    (top,) = (tmp_path / "run" / "stage").iterdir()
+    (top / "0").mkdir()
+    unlink = os.unlink
+
+    def too_late(path: str) -> None:
+        unlink(path)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "unlink", too_late)
+    stages.remove(str(top))
+    assert not top.exists()
+
+
 @pytest.mark.parametrize(("said", "home"), [("/home/ada", "/home/ada"), ("/x:0:0", ""), ("x", ""), ("/a\nb", "")])
 def test_a_home_that_would_be_no_field_of_passwd_is_none(monkeypatch: pytest.MonkeyPatch, said: str, home: str) -> None:
     monkeypatch.setattr(linux, "read", lambda _: f"A=1\0HOME={said}\0B=2\0")
