@@ -88,6 +88,14 @@ NETWORK: dict[str, Any] = {
 }  # fmt: skip
 
 
+# A container's part in it, which dockerd does not tell of: the runtime made its namespace.
+PART: dict[str, Any] = {
+    "NetworkID": NETWORK["Id"], "EndpointID": "", "IPAMConfig": None, "Links": None, "Aliases": None, "MacAddress": "",
+    "DriverOpts": None, "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "",
+    "GlobalIPv6PrefixLen": 0,
+}  # fmt: skip
+
+
 def offered(names: Iterable[str]) -> list[dict[str, Any]]:
     """What there is of networks: `none`, and what the site offers by name."""
     others = [NETWORK | {"Name": name, "Id": f"{number:064x}", "Driver": "bridge", "EnableIPv4": True}
@@ -114,9 +122,17 @@ def joined(container: dict[str, Any], key: str) -> dict[str, Any]:
     if isinstance(host, dict) and isinstance(host.get("NetworkMode"), str):
         seen["HostConfig"] = {**host, "NetworkMode": host["NetworkMode"].removeprefix(mine)}
     if isinstance(settings, dict) and isinstance(settings.get("Networks"), dict):
-        named = {name.removeprefix(mine): one for name, one in settings["Networks"].items()}
+        named = {name.removeprefix(mine): one for name, one in settings["Networks"].items()} or {"none": PART}
         seen["NetworkSettings"] = {**settings, "Networks": named}
     return seen
+
+
+def in_one_of(container: Mapping[str, Any], wanted: Iterable[str] | None) -> bool:
+    """Is a container, with its networks as the site calls them, in one of these names or ids? None: in any."""
+    if wanted is None:
+        return True
+    parts = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    return not {*parts, *(part.get("NetworkID") for part in parts.values())}.isdisjoint(wanted)
 
 
 def _own_name(name: str, name_prefix: str) -> str:

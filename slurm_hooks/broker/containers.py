@@ -11,7 +11,6 @@ from slurm_hooks.broker import answers, filters, launch, notes
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream
 from slurm_hooks.broker.streams import Rewritten
-from slurm_hooks.knobs import network
 from slurm_hooks.knobs.process import LABEL_JOB
 
 RENAMING = asyncio.Lock()  # one at a time, so that notes and dockerd have the same name last
@@ -32,11 +31,8 @@ def _label(asker: Asker) -> str:
 
 async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int, Any]:
     """GET /containers/json: (status, the job's own containers). Raises BadRequest, NotFound, NodeFault."""
-    wanted = filters.for_list(
-        filters.decoded(query.get("filters", "")), _label(asker), _prefix(asker), lambda name: own(asker, name).id
-    )
-    if "network" in wanted:
-        wanted["network"] = [network.docker_name(asker.job.key, name) for name in wanted["network"]]
+    asked = filters.decoded(query.get("filters", ""))
+    wanted = filters.for_list(asked, _label(asker), _prefix(asker), lambda name: own(asker, name).id)
     status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(wanted)})
     if status != 200:
         return status, said
@@ -44,7 +40,8 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     typed = {note.id: note.image for note in mine}
     sources = {path: source for note in mine for path, source in note.sources.items()}
     found = [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
-    return status, [answers.joined(one, asker.job.key) for one in found]
+    found = [answers.joined(one, asker.job.key) for one in found]
+    return status, [one for one in found if answers.in_one_of(one, asked.get("network"))]
 
 
 async def watched(up: Upstream, asker: Asker, query: dict[str, str]) -> Answer:

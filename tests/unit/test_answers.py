@@ -122,6 +122,13 @@ def test_a_container_is_in_the_network_that_was_typed() -> None:
     assert seen["NetworkSettings"]["Networks"] == {"licenses": {"IPAddress": "198.18.0.2"}}
 
 
+def test_a_container_that_dockerd_knows_in_no_network_is_in_none() -> None:
+    seen = answers.joined({"HostConfig": {"NetworkMode": "none"}, "NetworkSettings": {"Networks": {}}}, "1-0-aa")
+    assert [*seen["NetworkSettings"]["Networks"]] == ["none"]
+    assert answers.in_one_of(seen, ["none"]) and answers.in_one_of(seen, [answers.NETWORK["Id"]])
+    assert answers.in_one_of(seen, None) and not answers.in_one_of(seen, ["licenses"])
+
+
 @pytest.mark.parametrize(
     "value", [{}, {"HostConfig": None}, {"NetworkSettings": {"Networks": None}}, {"HostConfig": {}}]
 )
