@@ -92,7 +92,7 @@ test-unit: $(VENV)  ## what needs no cluster
 	$(PYTEST) -n 2 tests/unit tests/property
 
 test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine's cgroup version
-	$(PYTEST) $(APART) --lab compose -m "not waits and not long"
+	$(PYTEST) $(APART) --lab compose -m "not long"
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) $(APART) --lab uml -m "not anywhere and not long"
@@ -111,12 +111,9 @@ test-emulated: $(VENV)  ## on demand: what only a stock kernel has, on lab (c), 
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), then what takes long
-	tests/all.sh test-unit test-packages nightly-compose nightly-uml test-emulated abuse fuzz mutants
+	tests/all.sh test-unit test-packages test-compose nightly-uml test-emulated abuse fuzz mutants
 
-.PHONY: nightly-compose nightly-uml
-nightly-compose: $(VENV)
-	$(PYTEST) $(APART) --lab compose -m "not long"
-
+.PHONY: nightly-uml
 nightly-uml: $(VENV)
 	$(PYTEST) $(APART) --lab uml
 

@@ -115,7 +115,7 @@ def test_a_job_without_an_epilog_is_ended_and_a_live_one_is_not_touched(cluster:
     assert live.wait()["verdict"] == "clean"
 
 
-@pytest.mark.waits
+@pytest.mark.anywhere
 def test_what_the_sweep_cannot_end_is_only_told_of_where_the_site_says_so(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("docker run -d img sleep 600; echo started; sleep 600")
     job.wait_for_output("started")

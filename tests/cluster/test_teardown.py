@@ -171,7 +171,7 @@ def test_what_cannot_be_ended_drains_the_node_and_is_named(cluster: Cluster, nod
     cluster.resume(node)
 
 
-@pytest.mark.waits
+@pytest.mark.anywhere
 def test_a_second_epilog_waits_for_the_first_and_gives_its_verdict(
     cluster: Cluster, node: str, hung_file_system: str
 ) -> None:

@@ -39,7 +39,6 @@ def nothing_runs(cluster: Cluster, node: str) -> None:
     assert cluster.must(node, "find /run/containerd -path '*v2.task/*/*' -prune | wc -l").strip() == "0"
 
 
-@pytest.mark.waits
 @pytest.mark.parametrize("how", ["hung", "stopped"])
 def test_what_runs_is_ended_all_the_same_and_the_node_drains(cluster: Cluster, node: str, job: Job, how: str) -> None:
     if how == "hung":  # it accepts connections, as the kernel does that for it, and never answers
@@ -61,7 +60,7 @@ def test_what_runs_is_ended_all_the_same_and_the_node_drains(cluster: Cluster, n
     cluster.resume(node)
 
 
-@pytest.mark.waits
+@pytest.mark.anywhere
 def test_a_shim_that_hangs_is_ended_with_its_container(cluster: Cluster, node: str, job: Job) -> None:
     inspected = cluster.docker(node, f"inspect --format '{{{{.Id}}}}' slurm-{job.id}-0.n1")
     cluster.must(node, f"pkill -STOP -f -- '[-]id {inspected.out.strip()}'")
@@ -71,7 +70,7 @@ def test_a_shim_that_hangs_is_ended_with_its_container(cluster: Cluster, node: s
     nothing_runs(cluster, node)
 
 
-@pytest.mark.waits
+@pytest.mark.anywhere
 def test_a_containerd_that_hangs_drains_the_node_until_it_goes_on(cluster: Cluster, node: str, job: Job) -> None:
     cluster.must(node, "pkill -STOP -x containerd")
     job.cancel()

@@ -98,7 +98,7 @@ def test_containers_outlive_dockerd_and_docker_goes_on(cluster: Cluster, node: s
     assert job.wait()["verdict"] == "clean"
 
 
-@pytest.mark.waits
+@pytest.mark.anywhere
 def test_a_node_whose_dockerd_stays_away_drains_and_is_clean_when_it_is_back(cluster: Cluster, node: str) -> None:
     before = figures(cluster.must(node, "slurm-hooks metrics"))
     job = cluster.sbatch(f"{CONTAINERS}; sleep 600")
