@@ -182,4 +182,4 @@ def test_what_a_reboot_left_in_dockerd_goes_and_what_is_not_a_jobs_stays(cluster
 def test_the_timer_is_well(cluster: Cluster) -> None:
     if not cluster.has_systemd:
         pytest.skip("no systemd in a node of this lab")
-    cluster.must(cluster.node, "systemd-analyze verify slurm-hooks-sweep.timer slurm-hooks-sweep.service")
+    cluster.must(cluster.node, "systemd-analyze verify --man=no slurm-hooks-sweep.timer slurm-hooks-sweep.service")
