@@ -119,9 +119,10 @@ def line(entry: Mapping[str, Any], limit: int) -> str:
     said = [f"exit {entry['exit']}"]
     if entry.get("oom"):
         own = entry.get("most", 0)
-        whose = f"the job's limit is {figures.size(limit)}" if limit else "the node had none left"
         if own and (not limit or own < limit):
             whose = f"its own limit is {figures.size(own)}"
+        else:
+            whose = f"the job's limit is {figures.size(limit)}" if limit else "the node had none left"
         said[0] += f", processes ended for want of memory ({whose})"
     elif entry["exit"] > 128:
         said[0] += f" (signal {entry['exit'] - 128})"

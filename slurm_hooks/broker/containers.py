@@ -33,7 +33,13 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     """GET /containers/json: (status, the job's own containers). Raises BadRequest, NotFound, NodeFault."""
     asked = filters.decoded(query.get("filters", ""))
     wanted = filters.for_list(asked, _label(asker), _prefix(asker), lambda name: own(asker, name).id)
-    status, said = await up.value("GET", "/containers/json", {**query, "filters": json.dumps(wanted)})
+    told = {**query, "filters": json.dumps(wanted)}
+    most = None
+    if "network" in asked and int(query.get("limit", 0)) > 0:
+        # dockerd would count those that are in other networks; a limit shows containers that have ended too.
+        most = int(told.pop("limit"))
+        told["all"] = "1"
+    status, said = await up.value("GET", "/containers/json", told)
     if status != 200:
         return status, said
     mine = notes.of(asker.job)
@@ -41,7 +47,7 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     sources = {path: source for note in mine for path, source in note.sources.items()}
     found = [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
     found = [answers.joined(one, asker.job.key) for one in found]
-    return status, [one for one in found if answers.in_one_of(one, asked.get("network"))]
+    return status, [one for one in found if answers.in_one_of(one, asked.get("network"))][:most]
 
 
 async def watched(up: Upstream, asker: Asker, query: dict[str, str]) -> Answer:

@@ -69,6 +69,14 @@ def test_a_user_sees_the_network_by_the_sites_name(cluster: Cluster, node: str) 
     assert said.out.splitlines()[-3:] == ["licenses licenses", "licenses", "aa"], said
 
 
+def test_the_last_one_of_a_network_is_not_the_last_one_of_all(cluster: Cluster, node: str) -> None:
+    said = cluster.srun(
+        "docker run --name aa img true; docker run --name bb --network licenses img true;"
+        "docker ps -n 1 --filter network=none --format '{{.Names}}'"
+    )
+    assert said.out.splitlines()[-1] == "aa", said
+
+
 def test_an_epilog_takes_networks_along(cluster: Cluster, node: str) -> None:
     """left_on looks for networks and bridges, from outside."""
     job, there = start(cluster, "ann", {"aa": "licenses", "mm": "mirror"})
