@@ -18,6 +18,6 @@ def node(cluster: Cluster) -> Iterator[str]:
     """As the suite's own, whatever the test leaves undone."""
     cluster.wait_idle(cluster.node)
     yield cluster.node
-    cluster.sh(cluster.lab.controller, "scancel --user ann; scancel --user bob")
+    cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     assert cluster.left_on(cluster.node) == []

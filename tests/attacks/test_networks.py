@@ -18,7 +18,7 @@ There = dict[str, Container]
 @pytest.fixture(scope="module")
 def node(cluster: Cluster) -> Iterator[str]:
     """One that offers networks, with services around it."""
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     with around(cluster):
         yield cluster.node

@@ -32,8 +32,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture
 def node(cluster: Cluster) -> Iterator[str]:
     """A node that is idle before the test and on which nothing is left after it."""
-    # A test that failed before may have left its jobs running.
-    cluster.must(cluster.lab.controller, '[ -z "$(squeue -h)" ] || { scancel --user=ann; scancel --user=bob; }')
+    cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     yield cluster.node
     cluster.wait_idle(cluster.node)

@@ -34,7 +34,7 @@ def with_gpus(cluster: Cluster) -> Iterator[None]:
         cluster.must(cluster.lab.controller, "scontrol reconfigure")
         cluster.wait_idle(cluster.node)
 
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     for host in cluster.lab.nodes:
         cluster.must(host, MAKE)

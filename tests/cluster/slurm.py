@@ -193,6 +193,11 @@ EOF"""
             f"{node} idle",
         )
 
+    def cancel_all(self) -> None:
+        """What the users have running: a test that failed, or a suite that was broken off, may have left it."""
+        users = "; ".join(f"scancel --user={user}" for user in self.lab.users)
+        self.must(self.lab.controller, f'[ -z "$(squeue -h)" ] || {{ {users}; }}')
+
     def drain_reason(self, node: str) -> str:
         """What `scontrol show node` says, "" where it is not drained (Slurm keeps an old reason at an idle node)."""
         said = self.must(self.lab.controller, f"scontrol show node {node}")

@@ -71,7 +71,7 @@ def pages_node(cluster: Cluster) -> Iterator[None]:
     """A node that is idle before the first page, and on which nothing is left after the last one."""
     if not cluster.has_systemd:
         pytest.skip("the pages show a node with systemd")
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     yield
     cluster.wait_idle(cluster.node)

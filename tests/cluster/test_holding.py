@@ -28,7 +28,7 @@ def held(cluster: Cluster) -> Iterator[Job]:
     missing = {"cpuset", "io", "hugetlb"} - set(cluster.sh(node, "cat /sys/fs/cgroup/cgroup.controllers").out.split())
     if missing:
         pytest.skip(f"the kernel of this lab has no {' and no '.join(sorted(missing))} on cgroup v2")
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     cluster.wait_idle(node)
     job = cluster.sbatch(HELD, options="-c1 --mem=300")
     job.wait_for_output("begun")

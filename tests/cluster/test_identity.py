@@ -36,7 +36,7 @@ def python(script: str) -> str:
 def over(cluster: Cluster) -> Iterator[None]:
     """What a failed test left running ends."""
     yield
-    cluster.sh(cluster.lab.controller, "scancel --user ann; scancel --user bob")
+    cluster.cancel_all()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def no_epilog(cluster: Cluster) -> Iterator[None]:
 def node(cluster: Cluster, node: str) -> Iterator[str]:
     """An idle node; what a failed test left is ended."""
     yield node
-    cluster.must(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     cluster.wait_idle(node)
     cluster.sh(node, "slurm-hooks sweep --older-than 0")
 

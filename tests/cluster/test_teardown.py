@@ -27,6 +27,15 @@ def test_a_job_that_ends_by_itself_takes_its_containers_along(cluster: Cluster, 
     assert job.events("epilog")[-1]["verdict"] == "clean"
 
 
+def test_what_is_asked_for_after_each_test_is_seen_while_it_is_there(cluster: Cluster, node: str) -> None:
+    job = cluster.sbatch("docker run -d -v $HOME:/w img sleep 600; echo begun; sleep 600")
+    job.wait_for_output("begun")
+    seen = cluster.left_on(node)
+    job.cancel()
+    job.wait()
+    assert {line.split()[0] for line in seen} == {"container", "shim", "mount", "stage", "cgroup"}, seen
+
+
 def test_a_paused_container_is_ended_too(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("docker run -d --name frozen img sleep 600; docker pause frozen; echo started; sleep 600")
     job.wait_for_output("started")

@@ -21,7 +21,7 @@ def node(cluster: Cluster) -> Iterator[str]:
     node = cluster.node
     cluster.wait_idle(node)
     yield node
-    cluster.sh(cluster.lab.controller, "scancel --user=ann; scancel --user=bob")
+    cluster.cancel_all()
     for daemon in ("dockerd", "broker", "slurmd"):
         cluster.service(node, "start", daemon)
     if cluster.drain_reason(node):

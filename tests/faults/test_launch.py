@@ -26,7 +26,7 @@ def node(cluster: Cluster) -> Iterator[str]:
     node = cluster.node
     cluster.wait_idle(node)
     yield node
-    cluster.sh(cluster.lab.controller, "scancel --user=ann")
+    cluster.cancel_all()
     cluster.wait_idle(node)
     assert cluster.left_on(node) == []
 
