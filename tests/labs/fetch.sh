@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # fetch.sh SUITE PACKAGE DIRECTORY: download a package of another Debian suite than this machine's into a directory.
-# `linux-image-*` names what that package depends on: the kernel itself.
+# `linux-image-*` names what that package depends on: the kernel itself. `src:PACKAGE` is its original sources, a tar file.
+# What comes is what apt finds by the suite's signed index.
 set -eu
 
 suite=$1 package=$2 to=$3
@@ -12,7 +13,11 @@ echo "fetch: $package of $suite from ${mirror:=http://deb.debian.org/debian}" >&
 own=$(mktemp -d "$to/apt.XXXXXX")
 trap 'rm -rf "$own"' EXIT
 mkdir -p "$own/lists/partial" "$own/archives/partial"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$own/sources.list"
+kind=deb what=download
+case $package in
+src:*) kind=deb-src what='source --download-only --tar-only' package=${package#src:} ;;
+esac
+echo "$kind [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$own/sources.list"
 private() { # private PROGRAM ARGUMENT...
     program=$1
     shift
@@ -25,5 +30,6 @@ case $package in
 linux-image-*) package=$(private apt-cache depends "$package" | sed -n 's/^ *Depends: //p' | head -n 1) ;;
 esac
 cd "$own"
-private apt-get download "$package" >&2
-mv "$package"_*.deb "$to"
+# shellcheck disable=SC2086 # words
+private apt-get $what "$package" >&2
+mv "$package"_* "$to"

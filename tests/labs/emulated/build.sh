@@ -7,38 +7,18 @@
 # A directory already built from the same parts is used as it is.
 set -eu
 
-here=$(dirname "$(readlink -f "$0")")
-labs=$here/..
-cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
-mkdir -p "$cache"
-exec 8>"$cache/emulated.lock"
-flock 8 # two may ask at once
-
-work=$(mktemp -d "$cache/emulated.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
+labs=$(dirname "$(readlink -f "$0")")/..
+# shellcheck source=tests/labs/node/build.sh
+. "$labs/node/build.sh"
 # Not the cloud kernel: it has no 9p.
-package() { find "$cache" -maxdepth 1 -name 'linux-image-*.deb' | sort -V | tail -n 1; }
-[ -n "$(package)" ] || "$labs/fetch.sh" trixie linux-image-amd64 "$cache"
-deb=$(package)
-hash=$( (echo "$deb" && "$labs/node/fill.sh" emulated) | sha256sum | cut -c1-12)
-image=$cache/emulated-$hash
-if [ -d "$image" ]; then
-    echo "$image"
-    exit
-fi
+begin emulated trixie linux-image-amd64 'linux-image-*.deb' ''
 
-echo "emulated: building $image" >&2
-node=$work/node
-mkdir -p "$node" "$work/deb" "$work/image" "$work/initrd/bin" "$work/initrd/dev" "$work/initrd/root"
-"$labs/node/fill.sh" emulated "$node"
-dpkg-deb --extract "$deb" "$work/deb"
 mv "$work"/deb/usr/lib/modules "$node/usr/lib"
 mv "$work"/deb/boot/vmlinuz-* "$work/image/vmlinuz"
 release=$(ls "$node/usr/lib/modules")
 chroot "$node" depmod "$release"
 
+mkdir -p "$work/initrd/bin" "$work/initrd/dev" "$work/initrd/root"
 cp "$node/usr/bin/busybox" "$work/initrd/bin"
 {
     echo '#!/bin/busybox sh'
@@ -61,9 +41,4 @@ cp -r "$work/initrd/." "$node/tmp/initrd"
 chroot "$node" sh -c 'cd /tmp/initrd && find . | busybox cpio -o -H newc' >"$work/image/initrd"
 rm -r "$node/tmp/initrd"
 
-# No journal: no disk outlives its boot.
-truncate --size 6G "$work/image/disk.img"
-mkfs.ext4 -q -F -O ^has_journal -E root_owner=0:0 -d "$node" "$work/image/disk.img"
-chmod 700 "$work/image" # the cluster's munge key is on the disk
-mv "$work/image" "$image"
-echo "$image"
+end

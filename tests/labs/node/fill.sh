@@ -10,7 +10,7 @@ here=$(dirname "$(readlink -f "$0")")
 command -v mmdebstrap >/dev/null || "$here/../host.sh"
 tree=$("$here/../tree/build.sh")
 if [ -z "${2-}" ]; then
-    (cd "$here/.." && echo "$tree" && cat node/fill.sh "$lab/build.sh" &&
+    (cd "$here/.." && echo "$tree" && cat node/fill.sh node/build.sh "$lab/build.sh" &&
         find node/overlay "$lab/overlay" -type f | sort | xargs tail -v -n +1) | sha256sum | cut -c1-12
     exit
 fi

@@ -27,7 +27,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | gr
 packages=$(grep -o '^[^#]*' "$here/packages" | tr '\n' ' ')
 echo "tree: building $tar from ${mirror:=http://deb.debian.org/debian}" >&2
 
-"$here/clients.sh" "$mirror" "$clients"
+"$here/clients.sh" "$clients"
 
 # The machine-id stays empty: systemd then takes no boot for the first one, and so applies no presets.
 # shellcheck disable=SC2016 # the hooks' $1 is the root tree, set by mmdebstrap

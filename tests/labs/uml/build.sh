@@ -11,32 +11,11 @@ security=$1
 here=$(dirname "$(readlink -f "$0")")
 labs=$here/..
 ours=$labs/../../etc/selinux/slurm-hooks.cil
-cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
-mkdir -p "$cache"
-exec 8>"$cache/uml.lock"
-flock 8 # two may ask at once
-
-work=$(mktemp -d "$cache/uml.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
+# shellcheck source=tests/labs/node/build.sh
+. "$labs/node/build.sh"
 # The kernels of the user-mode-linux packages before 7.2 (bookworm, trixie) panic on processors with AMX.
-package() { find "$cache" -maxdepth 1 -name 'user-mode-linux_*.deb' | sort -V | tail -n 1; }
-[ -n "$(package)" ] || "$labs/fetch.sh" forky user-mode-linux "$cache"
-deb=$(package)
-parts=$("$labs/node/fill.sh" uml)
-hash=$( (echo "$parts $deb $security" && cat "$here/lab.cil" "$ours") | sha256sum | cut -c1-12)
-image=$cache/uml-$hash
-if [ -d "$image" ]; then
-    echo "$image"
-    exit
-fi
+begin uml forky user-mode-linux 'user-mode-linux_*.deb' "$security $(cat "$here/lab.cil" "$ours")"
 
-echo "uml: building $image" >&2
-node=$work/node
-mkdir -p "$work/deb" "$work/image/root"
-"$labs/node/fill.sh" uml "$node"
-dpkg-deb --extract "$deb" "$work/deb"
 mkdir -p "$node/usr/lib/modules"
 mv "$work"/deb/usr/lib/uml/modules/* "$node/usr/lib/modules"
 
@@ -54,16 +33,11 @@ if [ "$security" = selinux ]; then
     chroot "$node" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
 fi
 
-# No journal: no disk outlives its boot.
-truncate --size 6G "$work/image/disk.img"
-mkfs.ext4 -q -F -O ^has_journal -E root_owner=0:0 -d "$node" "$work/image/disk.img"
-
+mkdir "$work/image/root"
 cd "$work/image/root"
 mkdir dev image lib lib64 proc run src tmp
 touch dev/null dev/random
 cp "$work/deb/usr/bin/linux.uml" .
 cp "$node/lib64/ld-linux-x86-64.so.2" lib64
 cp "$node/lib/x86_64-linux-gnu/libc.so.6" "$node/lib/x86_64-linux-gnu/libgcc_s.so.1" lib
-chmod 700 "$work/image" # the cluster's munge key is on the disk
-mv "$work/image" "$image"
-echo "$image"
+end
