@@ -12,6 +12,7 @@ import os
 from slurm_hooks.task_prolog import asked, is_first_task, socket_path
 
 OUTPUT = 3
+SECONDS = 2.0  # the broker waits up to one for dockerd's word of the last container
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
     if not is_first_task():
         return 0
     try:
-        status, text = asked(socket_path(), "account")
+        status, text = asked(socket_path(), "account", SECONDS)
         if status == 200 and text:
             os.write(OUTPUT, f"{text}\n".encode())
     except (OSError, ValueError):

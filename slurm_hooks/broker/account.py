@@ -12,17 +12,20 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from slurm_hooks import cgroups, figures, jobs, linux
-from slurm_hooks.broker import readback
+from slurm_hooks.broker import notes, readback
 from slurm_hooks.broker.peers import BATCH, Asker
 
 KEPT = 20  # containers of a job that are told one by one: the last ones
 WAITING = 10_000  # figures kept for dockerd's word, which may be missed
+SETTLE_SECONDS = 1.0  # that dockerd has for its word of a container that has ended, before the account is told
 
 _figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
 _watched: set[str] = set()  # nonces of containers whose end we shall see
+_heard = asyncio.Event()  # dockerd has said how another container ended
 
 
 def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:
@@ -59,7 +62,21 @@ def _ended(pidfd: int, nonce: str, version: int, cgroup: str) -> None:
 
 def taken(nonce: str) -> dict[str, int]:
     """The figures of a container that has ended: `memory` (bytes) and `pids` at most, `cpu` (ms), `oom`, `full`."""
+    _heard.set()
     return _figures.pop(nonce, {})
+
+
+async def settled(job: jobs.Job) -> None:
+    """Wait for dockerd's word of the job's containers that have ended, if not for long.
+
+    `docker run` returns when dockerd has the exit status; its event comes later, after the status is on the disk
+    (moby's daemon/monitor.go), and a script's last line may be there before it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while any(note.nonce in _figures for note in notes.of(job)):
+                _heard.clear()
+                await _heard.wait()
 
 
 def keep(job: jobs.Job, entry: dict[str, Any]) -> None:

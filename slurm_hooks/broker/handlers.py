@@ -190,6 +190,7 @@ async def _join(c: Connection, asker: Asker, match: routes.Match, request: Reque
 
 
 async def _account(c: Connection, asker: Asker, match: routes.Match, request: Request) -> None:
+    await account.settled(asker.job)
     await c.reply_text(200, account.told(asker))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from slurm_hooks import cgroups, jobs
-from slurm_hooks.broker import account, readback
+from slurm_hooks.broker import account, notes, readback
 from slurm_hooks.broker.peers import Asker
 from tests.unit.policy import golden
 from tests.unit.test_jobs import job_of
@@ -130,3 +130,40 @@ def test_a_pid_that_is_another_processs_by_now_is_not_watched(job: jobs.Job, mon
         return len(os.listdir("/proc/self/fd")) - before
 
     assert asyncio.run(story()) == 0
+
+
+@pytest.fixture
+def ended(job: jobs.Job, monkeypatch: pytest.MonkeyPatch) -> jobs.Job:
+    """A job with a container whose first process has ended, of which dockerd has said nothing."""
+    monkeypatch.setattr(account, "_figures", {"nonce": {"pids": 1}})
+    monkeypatch.setattr(account, "_heard", asyncio.Event())
+    notes.begin(job, notes.Note("nonce", "c", "img", id="a" * 64))
+    return job
+
+
+def test_the_account_waits_for_dockerds_word_of_a_container_that_has_ended(ended: jobs.Job) -> None:
+    async def story() -> str:
+        waits = asyncio.create_task(account.settled(ended))
+        await asyncio.sleep(0)
+        account.taken("another job's")
+        await asyncio.sleep(0)
+        assert not waits.done()
+        account.taken("nonce")
+        account.keep(ended, ENTRY)
+        await waits
+        return account.told(asker(ended, "batch"))
+
+    assert "ran 1 container" in asyncio.run(story())
+
+
+def test_the_account_does_not_wait_for_ever(ended: jobs.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account, "SETTLE_SECONDS", 0.01)
+    asyncio.run(account.settled(ended))
+
+
+def test_the_account_does_not_wait_for_containers_of_others(ended: jobs.Job) -> None:
+    async def story() -> None:
+        async with asyncio.timeout(account.SETTLE_SECONDS / 2):
+            await account.settled(job_of(SLURM_JOB_ID="7"))
+
+    asyncio.run(story())
