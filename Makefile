@@ -105,6 +105,10 @@ test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) w
 test-packages: $(VENV) deb dist  ## on demand: the packages on each suite: installed, run, upgraded, removed, purged
 	$(PYTEST) tests/packages
 
+.PHONY: test-nodes
+test-nodes: $(VENV) deb  ## on demand: each release of Slurm and Docker, installed by the book (CELLS="22.05 26.05-crun")
+	$(PYTHON) -m tests.nodes $(CELLS)
+
 .PHONY: test-emulated
 test-emulated: $(VENV)  ## on demand: what only a stock kernel has, on lab (c), which QEMU emulates: slow
 	$(PYTEST) $(STOCK) --lab emulated --timeout 2400

@@ -16,29 +16,38 @@ def prefix(job: int, restart: int) -> str:
     return f"slurm-{job}-{restart}."
 
 
-def inspected(container: dict[str, Any], name_prefix: str, sources: Mapping[str, str]) -> dict[str, Any]:
-    """GET /containers/{id}/json: the job's name, the user's own mount sources, the filter's name for the filter."""
+def inspected(
+    container: dict[str, Any], name_prefix: str, sources: Mapping[str, str], readonly: Iterable[str] = ()
+) -> dict[str, Any]:
+    """GET /containers/{id}/json: the job's name, the user's own mount sources, the filter's name for the filter.
+
+    Args:
+        sources: staged path → what the user typed.
+        readonly: staged paths that are read-only, of which dockerd knows nothing.
+    """
     seen = dict(container)
     if isinstance(seen.get("Name"), str):
         seen["Name"] = _own_name(seen["Name"], name_prefix)
-    _map_mounts(seen, sources)
+    _map_mounts(seen, sources, readonly)
     host = seen.get("HostConfig")
     if isinstance(host, dict):
         seen["HostConfig"] = host = dict(host)
         if isinstance(host.get("Mounts"), list):
-            host["Mounts"] = _own_sources(host["Mounts"], sources)
+            host["Mounts"] = _own_sources(host["Mounts"], sources, readonly)
         if isinstance(host.get("SecurityOpt"), list):
             host["SecurityOpt"] = [_named(option) for option in host["SecurityOpt"]]
     return seen
 
 
-def listed(containers: list[dict[str, Any]], name_prefix: str, sources: Mapping[str, str]) -> list[dict[str, Any]]:
+def listed(
+    containers: list[dict[str, Any]], name_prefix: str, sources: Mapping[str, str], readonly: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """GET /containers/json, likewise."""
     seen = []
     for container in containers:
         one = dict(container)
         one["Names"] = [_own_name(name, name_prefix) for name in one.get("Names") or []]
-        _map_mounts(one, sources)
+        _map_mounts(one, sources, readonly)
         seen.append(one)
     return seen
 
@@ -139,9 +148,9 @@ def _own_name(name: str, name_prefix: str) -> str:
     return f"/{name.removeprefix('/').removeprefix(name_prefix)}"
 
 
-def _map_mounts(container: dict[str, Any], sources: Mapping[str, str]) -> None:
+def _map_mounts(container: dict[str, Any], sources: Mapping[str, str], readonly: Iterable[str]) -> None:
     if isinstance(container.get("Mounts"), list):
-        container["Mounts"] = _own_sources(container["Mounts"], sources)
+        container["Mounts"] = _own_sources(container["Mounts"], sources, readonly)
 
 
 def _named(option: Any) -> Any:
@@ -149,12 +158,14 @@ def _named(option: Any) -> Any:
     return f"seccomp={seccomp.NAME}" if isinstance(option, str) and option.startswith("seccomp={") else option
 
 
-def _own_sources(mounts: list[Any], sources: Mapping[str, str]) -> list[Any]:
+def _own_sources(mounts: list[Any], sources: Mapping[str, str], readonly: Iterable[str]) -> list[Any]:
+    """Of a container's `Mounts`, which say `RW`, or its HostConfig's, which say `ReadOnly`."""
     seen = []
     for mount in mounts:
         typed = sources.get(str(mount.get("Source"))) if isinstance(mount, dict) else None
         if typed is None:
             seen.append(mount)
         elif typed != HIDDEN:
-            seen.append({**mount, "Source": typed})
+            held = {"RW": False} if "RW" in mount else {"ReadOnly": True}
+            seen.append({**mount, "Source": typed, **(held if mount["Source"] in readonly else {})})
     return seen

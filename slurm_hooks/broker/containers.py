@@ -45,7 +45,8 @@ async def listed(up: Upstream, asker: Asker, query: dict[str, str]) -> tuple[int
     mine = notes.of(asker.job)
     typed = {note.id: note.image for note in mine}
     sources = {path: source for note in mine for path, source in note.sources.items()}
-    found = [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources)]
+    readonly = {path for note in mine for path in note.asked.get("readonly", ())}
+    found = [answers.of_image(one, typed) for one in answers.listed(said, _prefix(asker), sources, readonly)]
     found = [answers.joined(one, asker.job.key) for one in found]
     return status, [one for one in found if answers.in_one_of(one, asked.get("network"))][:most]
 
@@ -70,7 +71,8 @@ async def inspected(up: Upstream, asker: Asker, reference: str, query: dict[str,
     status, said = await up.value("GET", f"/containers/{note.id}/json", query)
     if status != 200:
         return status, said
-    seen = answers.of_image(answers.inspected(said, _prefix(asker), note.sources), {note.id: note.image})
+    shown = answers.inspected(said, _prefix(asker), note.sources, note.asked.get("readonly", ()))
+    seen = answers.of_image(shown, {note.id: note.image})
     return status, answers.joined(seen, asker.job.key)
 
 

@@ -109,6 +109,7 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
             own = await _own_files(asker, facts, image, decision)
             shown = typed | dict.fromkeys(own.values(), answers.HIDDEN)
             asked = _for_read_back(decision.fields, staged, remapped)
+            asked["readonly"] = [staged[stage.target] for stage in decision.stages if stage.readonly]
             if decision.network:
                 own_part = await networks.joined(up, site, job, decision.network)
                 asked["network"] = {"name": decision.network, "subnet": own_part.subnet}

@@ -103,7 +103,9 @@ class Decision:
         )
         scratch = {target: options for target, options in scratch.items() if not mounts.below(target, binds)}
         fields["HostConfig.Tmpfs"] = {**scratch, **fields["HostConfig.Tmpfs"]}
-        wanted = [(staged[stage.target], stage.target, stage.readonly) for stage in self.stages]
+        # What is staged is read-only there, where it is to be. Before Docker 25 a read-only bind is remounted by runc
+        # with that flag alone (1.1, remount), so it would lose our nosuid, nodev and noexec.
+        wanted = [(staged[stage.target], stage.target, False) for stage in self.stages]
         wanted += [(path, target, True) for target, path in (own or {}).items()]
         fields["HostConfig.Mounts"] = [
             {

@@ -8,17 +8,21 @@ import pytest
 from tests.cluster.slurm import Cluster, Job
 from tests.labs.base import Done
 
+# Slurm 22.05 makes the directory of a task's cgroup its user's, and nothing in it: see the test below.
+ELSEWHERE = "find /sys/fs/cgroup -type d ! -path '*/job_*/step_*/user/task_*'"
 # In the job script, as its user. `leave` tries to move a process of its own to another cgroup.
 IN_THE_JOB = {
     "files of cgroups that it may write": "find /sys/fs/cgroup -type f -writable 2>/dev/null",
-    "directories of cgroups that it may write": "find /sys/fs/cgroup -type d -writable 2>/dev/null",
+    "directories of cgroups that it may write": f"{ELSEWHERE} -writable 2>/dev/null",
     "leave for the root": """sleep 60 & for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
     echo $! > $procs && echo left; done; kill $!""",
     "leave for Slurm's own": """sleep 60 & for procs in $(find /sys/fs/cgroup -name cgroup.procs -path '*slurm*'); do
     echo $! > $procs && echo left; done; kill $!""",
     "raise its limit": """for l in $(find /sys/fs/cgroup -name pids.max); do
     echo max > $limit && echo raised; done""",
-    "a cgroup of its own": "for t in $(find /sys/fs/cgroup -type d -path '*slurm*'); do mkdir $t/x && echo made; done",
+    "a cgroup of its own": f"for t in $({ELSEWHERE} -path '*slurm*'); do mkdir $t/x && echo made; done",
+    "in a cgroup below its task's": """sleep 60 & for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do
+    mkdir -p $t/y; echo $! > $t/y/cgroup.procs && echo left; done; kill $!""",
     "mount cgroups in a namespace": """unshare -UrmC sh -c 'mount -t cgroup2 none /mnt && echo max > /mnt/pids.max &&
     echo raised; mount -t cgroup -o pids none /mnt && echo max > /mnt/pids.max && echo raised'""",
     "the records": "ls /run/slurm-hooks/jobs && echo read; echo x > /run/slurm-hooks/x && echo written",
@@ -68,6 +72,13 @@ def tried(cluster: Cluster) -> dict[str, Done]:
 @pytest.mark.parametrize("name", IN_THE_JOB)
 def test_the_job_does_not_get_out(tried: dict[str, Done], name: str) -> None:
     assert tried[name].out == "", tried[name]
+
+
+def test_a_cgroup_that_it_made_below_its_tasks_goes_with_the_job(cluster: Cluster, node: str) -> None:
+    job = cluster.run(
+        "for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do mkdir -p $t/x/y; done; docker run -d img true"
+    )
+    assert job.wait()["verdict"] == "clean"  # and nothing is left, which is looked at after each test
 
 
 @pytest.mark.parametrize("name", INSIDE)

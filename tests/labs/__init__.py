@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from tests.labs.base import Lab
+from tests.labs.cells import CELLS
 
-NAMES = ("compose", "uml", "uml-selinux", "emulated")
+# Of the matrix (cells.py) one is `node-` and the name of the cell.
+NAMES = ("compose", "uml", "uml-selinux", "emulated", *(f"node-{cell.name}" for cell in CELLS))
 
 
 def lab_named(name: str, which: str = "") -> Lab:
@@ -18,6 +20,10 @@ def lab_named(name: str, which: str = "") -> Lab:
         from tests.labs.emulated import Emulated
 
         return Emulated(which)
+    if name.startswith("node-"):
+        from tests.labs.packaged import Packaged
+
+        return Packaged(next(cell for cell in CELLS if f"node-{cell.name}" == name), which)
     from tests.labs.uml import Selinux, Uml
 
     return {"uml": Uml, "uml-selinux": Selinux}[name](which)

@@ -4,8 +4,8 @@
 The node is controller and compute node in one; it runs as a process of its own (node/keeper.py), so what `up` started
 another process can use. What its kernel is a lab says in a directory of its name:
 
-    build.sh SECURITY          builds what a boot needs, and prints its directory
-    start.sh IMAGE SOURCE RUN  becomes the kernel, for node/keeper.py
+    build.sh SECURITY SUITE    builds what a boot needs, and prints its directory
+    start.sh IMAGE SOURCE RUN [WORD...]  becomes the kernel, for node/keeper.py
     overlay/                   the node's files that are the lab's own
 """
 
@@ -50,6 +50,8 @@ class Machine:
     nodes: tuple[str, ...]
     users: tuple[str, ...] = ("ann", "bob")
     security = "apparmor"  # what its kernel confines by
+    suite = "trixie"  # of Debian: the releases of Slurm and Docker that are on it
+    kernel: tuple[str, ...] = ()  # words more for its command line, where the lab's start.sh takes any
     slow = 1.0  # how many times the seconds that others give it are
 
     def __init__(self, which: str = "") -> None:
@@ -88,9 +90,9 @@ class Machine:
         )
         return f"no namespaces of our own: {tried.stderr.strip()}" if tried.returncode else None
 
-    def _digest(self) -> str:
-        """Of what a node is made of at its boot. A running node made of something else is an old one."""
-        sources = (
+    def _sources(self) -> tuple[str, ...]:
+        """What a node is made of at its boot."""
+        return (
             "Makefile",
             "etc",
             "slurm_hooks",
@@ -102,7 +104,10 @@ class Machine:
             "tests/labs/tree",
             f"tests/labs/{self.name}",
         )
-        every = (file for source in sources for file in (SOURCE / source, *(SOURCE / source).rglob("*")))
+
+    def _digest(self) -> str:
+        """A running node made of something else is an old one."""
+        every = (file for source in self._sources() for file in (SOURCE / source, *(SOURCE / source).rglob("*")))
         known = hashlib.sha256()
         for file in sorted(file for file in every if file.is_file() and file.suffix != ".pyc"):
             known.update(f"{file} {file.stat().st_mode} ".encode() + file.read_bytes())
@@ -139,7 +144,9 @@ class Machine:
             raise NodeLost(f"not back\n{reason}")
 
     def _image(self) -> str:
-        built = subprocess.run([LABS / self.name / "build.sh", self.security], stdout=subprocess.PIPE, text=True)
+        built = subprocess.run(
+            [LABS / self.name / "build.sh", self.security, self.suite], stdout=subprocess.PIPE, text=True
+        )
         if built.returncode:
             raise LabMissing(f"its disk could not be built: build.sh ended with status {built.returncode}")
         return built.stdout.strip()
@@ -147,7 +154,7 @@ class Machine:
     def _boot(self, image: str) -> None:
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         keeper = [sys.executable, "-I", str(LABS / "node/keeper.py"), str(self.run)]
-        kernel = [str(LABS / self.name / "start.sh"), image, str(SOURCE), str(self.run)]
+        kernel = [str(LABS / self.name / "start.sh"), image, str(SOURCE), str(self.run), *self.kernel]
         with open(self.console, "wb") as console:
             subprocess.run(
                 # Nobody's child: it outlives us, and leaves no zombie with us when it ends.

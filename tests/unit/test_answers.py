@@ -44,6 +44,15 @@ def test_a_mount_has_the_source_that_the_user_typed() -> None:
     assert STAGE not in json.dumps(seen)
 
 
+def test_what_was_staged_read_only_is_shown_so() -> None:
+    mounts = [{"Source": STAGE, "Destination": "/data", "RW": True}]
+    container = {"Mounts": mounts, "HostConfig": {"Mounts": [{"Source": STAGE, "Target": "/data"}]}}
+    seen = answers.inspected(container, PREFIX, {STAGE: "/home/ada/data"}, [STAGE])
+    assert not seen["Mounts"][0]["RW"]
+    assert seen["HostConfig"]["Mounts"][0]["ReadOnly"]
+    assert not answers.listed([{"Mounts": mounts}], PREFIX, {STAGE: "/home/ada/data"}, [STAGE])[0]["Mounts"][0]["RW"]
+
+
 def test_the_filter_is_shown_by_its_name() -> None:
     options = ["no-new-privileges=true", f"seccomp={seccomp.PROFILES['allow']}"]
     seen = inspected({"HostConfig": {"SecurityOpt": options}})

@@ -173,12 +173,14 @@ ALLOWED: dict[str, tuple[dict[str, Any], Any]] = {
     },
     "HostConfig.Mounts[].Source": ({"HostConfig_Mounts": [MOUNT]}, "/stage/0"),
     "HostConfig.Mounts[].Target": ({"HostConfig_Mounts": [MOUNT]}, "/b"),
-    "HostConfig.Mounts[].ReadOnly": ({"HostConfig_Mounts": [{**MOUNT, "ReadOnly": True}]}, True),
 }  # fmt: skip
 # Wishes that are written anew: bind mounts become stages, a tmpfs gets our options (tests/unit/test_create.py).
 WRITTEN_ANEW: dict[str, dict[str, Any]] = {
     "HostConfig.Binds": {"HostConfig_Binds": ["/a:/b"]},
     "HostConfig.Mounts": {"HostConfig_Mounts": [MOUNT]},
+    "HostConfig.Mounts[].ReadOnly": {
+        "HostConfig_Mounts": [{**MOUNT, "ReadOnly": True}]
+    },  # by its stage: test_create.py
     "HostConfig.Tmpfs": {"HostConfig_Tmpfs": {"/b": "size=1m"}},
 }
 

@@ -7,6 +7,7 @@
 # A directory already built from the same parts is used as it is.
 set -eu
 
+suite=trixie
 labs=$(dirname "$(readlink -f "$0")")/..
 # shellcheck source=tests/labs/node/build.sh
 . "$labs/node/build.sh"

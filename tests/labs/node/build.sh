@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
-# Read by LAB/build.sh: how what a boot needs is built, but for what is the lab's own. $labs is the directory of all labs.
+# Read by LAB/build.sh: how what a boot needs is built, but for what is the lab's own. $labs is the directory of all labs,
+# $suite is Debian's name of what is on the node.
 
-: "${labs:?}"
+: "${labs:?}" "${suite:?}"
 cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
 
 # begin LAB SUITE PACKAGE FILES WORD: the node's root in $node, the kernel's package unpacked in $work/deb, and what is to
@@ -20,7 +21,7 @@ begin() {
 
     [ -n "$(newest)" ] || "$labs/fetch.sh" "$2" "$3" "$cache"
     deb=$(newest)
-    parts=$("$labs/node/fill.sh" "$lab")
+    parts=$("$labs/node/fill.sh" "$lab" "$suite")
     image=$cache/$lab-$(echo "$parts $deb $5" | sha256sum | cut -c1-12)
     if [ -d "$image" ]; then
         echo "$image"
@@ -29,7 +30,7 @@ begin() {
     echo "$lab: building $image" >&2
     node=$work/node
     mkdir -p "$node" "$work/deb" "$work/image"
-    "$labs/node/fill.sh" "$lab" "$node"
+    "$labs/node/fill.sh" "$lab" "$suite" "$node"
     dpkg-deb --extract "$deb" "$work/deb"
 }
 

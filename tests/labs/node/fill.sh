@@ -1,21 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# fill.sh LAB DIRECTORY: make the root of a node that systemd runs in a directory: the labs' common tree, what such nodes
-# share (overlay/ here) and what LAB has of its own (overlay/ there). The kernel's modules are the caller's to add.
-# fill.sh LAB: print a word of what it would be made of.
+# fill.sh LAB SUITE DIRECTORY: make the root of a node that systemd runs in a directory: the labs' tree of that suite, what
+# such nodes share (overlay/ here) and what LAB has of its own (overlay/ there). The kernel's modules are the caller's.
+# fill.sh LAB SUITE: print a word of what it would be made of.
 set -eu
 
-lab=$1
+lab=$1 suite=$2
 here=$(dirname "$(readlink -f "$0")")
 command -v mmdebstrap >/dev/null || "$here/../host.sh"
-tree=$("$here/../tree/build.sh")
-if [ -z "${2-}" ]; then
+tree=$("$here/../tree/build.sh" "$suite")
+if [ -z "${3-}" ]; then
     (cd "$here/.." && echo "$tree" && cat node/fill.sh node/build.sh "$lab/build.sh" &&
         find node/overlay "$lab/overlay" -type f | sort | xargs tail -v -n +1) | sha256sum | cut -c1-12
     exit
 fi
 
-node=$2
+node=$3
 mkdir -p "$node/src"
 tar --directory "$node" --extract --numeric-owner --xattrs --xattrs-include='*' --file "$tree"
 cp -r "$here/overlay/." "$here/../$lab/overlay/." "$node"

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# build.sh apparmor|selinux: build what a boot of lab (b) needs, and print its directory:
+# build.sh apparmor|selinux SUITE: build what a boot of lab (b) needs, and print its directory:
 #     disk.img   the node's ext4 disk, with the kernel's modules
 #     security   which security module the kernel starts with, in its own words
 #     root/      the kernel, a program, with the libc that it wants: newer than Debian 12's
 # A directory already built from the same parts is used as it is.
 set -eu
 
-security=$1
+security=$1 suite=$2
 here=$(dirname "$(readlink -f "$0")")
 labs=$here/..
 ours=$labs/../../etc/selinux/slurm-hooks.cil
@@ -18,6 +18,8 @@ begin uml forky user-mode-linux 'user-mode-linux_*.deb' "$security $(cat "$here/
 
 mkdir -p "$node/usr/lib/modules"
 mv "$work"/deb/usr/lib/uml/modules/* "$node/usr/lib/modules"
+# By the old mount(2), all that util-linux has before 2.39, hostfs takes a path and no name of an option.
+[ "$suite" != bookworm ] || sed -i 's/hostfs=//' "$node/etc/fstab"
 
 echo "$security=1 security=$security" >"$work/image/security"
 if [ "$security" = selinux ]; then
@@ -38,6 +40,10 @@ cd "$work/image/root"
 mkdir dev image lib lib64 proc run src tmp
 touch dev/null dev/random
 cp "$work/deb/usr/bin/linux.uml" .
-cp "$node/lib64/ld-linux-x86-64.so.2" lib64
-cp "$node/lib/x86_64-linux-gnu/libc.so.6" "$node/lib/x86_64-linux-gnu/libgcc_s.so.1" lib
+for package in libc6 libgcc-s1; do
+    "$labs/fetch.sh" trixie "$package" "$work"
+    dpkg-deb --extract "$work/${package}"_*.deb "$work/libc"
+done
+cp "$work/libc/usr/lib64/ld-linux-x86-64.so.2" lib64
+cp "$work"/libc/usr/lib/x86_64-linux-gnu/libc.so.6 "$work"/libc/usr/lib/x86_64-linux-gnu/libgcc_s.so.1 lib
 end

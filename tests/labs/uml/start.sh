@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# start.sh IMAGE SOURCE RUN: become the kernel of lab (b), for node/keeper.py: descriptor $BELL is the node's ttyS0, $TTY
-# its ttyS1; the console is on standard output.
+# start.sh IMAGE SOURCE RUN [WORD...]: become the kernel of lab (b), for node/keeper.py: descriptor $BELL is the node's
+# ttyS0, $TTY its ttyS1; the console is on standard output. WORD is one more of the kernel's command line.
 set -eu
 
 image=$1 source=$2 run=$3
+shift 3
+words=$*
 memory=2048 # MiB
 
 # The kernel's world: its libc is newer than the host's, so it lives in a root of its own.
@@ -21,13 +23,13 @@ mount --bind -o ro "$source" "$root/src"
 
 # The kernel and the user code that it runs are two threads which hand over to each other at each
 # system call: on one processor that is a third faster than across two. A worker's node has another than the next one's.
-number=${run##*[!0-9]}
+number=${SLURM_HOOKS_PROCESSOR:-${run##*[!0-9]}}
 # shellcheck disable=SC2046 # numbers
 set -- $(/usr/bin/python3 -c 'import os; print(*sorted(os.sched_getaffinity(0), reverse=True))')
 shift $((${number:-0} % $#))
 processor=$1
 export TMPDIR=/tmp HOME=/tmp
-# shellcheck disable=SC2046 # words of the kernel's command line
+# shellcheck disable=SC2046,SC2086 # words of the kernel's command line
 exec taskset --cpu-list "$processor" chroot "$root" /linux.uml mem="${memory}M" umid=node uml_dir=/tmp/ \
     ubd0=/run/disk.cow,/image/disk.img root=/dev/ubda rw hostname=uml1 con=null con0=null,fd:1 seccomp=auto \
-    noreboot panic=-1 TERM=dumb $(cat "$image/security") "ssl0=fd:$BELL" "ssl1=fd:$TTY"
+    noreboot panic=-1 TERM=dumb $(cat "$image/security") $words "ssl0=fd:$BELL" "ssl1=fd:$TTY"

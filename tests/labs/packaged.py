@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node of a site: lab (b)'s, of any of Debian's suites, on which slurm-hooks is installed from its package by what
+docs/install.md says, command by command. See cells.py for which there are."""
+
+from __future__ import annotations
+
+from tests.docs import pages
+from tests.labs.base import LabMissing
+from tests.labs.cells import Cell
+from tests.labs.machine import SOURCE, NodeLost
+from tests.labs.uml import Uml
+
+SECONDS = 300.0  # for one of its commands
+# What a page calls things, and how they are called here.
+CALLED = {"cn7": "uml1", "registry.example.org/tools/img": "img"}
+
+
+class Packaged(Uml):
+    """The node of a cell."""
+
+    def __init__(self, cell: Cell, which: str = "") -> None:
+        self.cell, self.suite = cell, cell.suite
+        super().__init__(f"{cell.name}{which and '-'}{which}")
+        self.kernel = ("lab.bare", *cell.kernel)
+
+    def _sources(self) -> tuple[str, ...]:
+        return (*super()._sources(), "tests/labs/cells", "build/deb", "docs/install.md")
+
+    def up(self) -> None:
+        if not (SOURCE / "build" / "deb").is_dir():
+            raise LabMissing("no packages: make deb")
+        super().up()
+        if self.sh(self.controller, "test -e /run/lab-installed").status:
+            self._install()
+
+    def _install(self) -> None:
+        """As docs/install.md has it. Raises NodeLost with what the first command that failed has said."""
+        self._must("mkdir -p /root/debs && cp /src/build/deb/*.deb /root/debs")
+        for who, command in steps(self.suite):
+            self._say(command)
+            if who == "root":
+                self._must(f"cd /root/debs && {command}")
+            else:
+                # Step 4 wants a registry: here is the image of the tests.
+                self._must("systemctl start lab-image")
+                self._must(command, user="ann")
+        change = "true"
+        if self.cell.change:
+            change = f"/src/tests/labs/cells/{self.cell.change}.sh"
+        site = "install -m 644 /src/tests/labs/slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml"
+        self._must(f"{site}; {change}; systemctl restart slurmctld slurmd; touch /run/lab-installed")
+        if reason := self._not_ready():
+            raise NodeLost(f"not ready for jobs once slurm-hooks was installed\n{reason}")
+
+    def _must(self, script: str, user: str = "root") -> None:
+        done = self.sh(self.controller, script, user=user, timeout=SECONDS)
+        if done.status:
+            raise NodeLost(f"{script}\nexit {done.status}\n{done.out}{done.err}")
+
+
+def steps(suite: str) -> list[tuple[str, str]]:
+    """The page's commands for a node of a suite: who types each ("root", "login"), and it."""
+    found = []
+    for block in pages.blocks(pages.DOCS / "install.md"):
+        if isinstance(block, pages.Block) and suite in block.marks.get("typed on nodes of", "").split():
+            for command in block.commands:
+                text = command.text
+                for there, here in CALLED.items():
+                    text = text.replace(there, here)
+                found.append((command.who, text))
+    return found

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python3 -m tests.nodes`: the suite on each node of the matrix (tests/labs/cells.py), one a processor at a time.
+
+A node as its release comes has all that is not run elsewhere; one that differs in something has what that may touch:
+where jobs and containers are placed, their limits, their end, and attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from queue import Queue
+
+from tests.labs.cells import CELLS, Cell
+from tests.labs.machine import NodeLost
+from tests.labs.packaged import Packaged
+from tests.nodes import table
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "nodes"
+WHOLE = ("tests/cluster", "tests/attacks")
+PART = (
+    "tests/cluster/test_job.py",
+    "tests/cluster/test_container.py",
+    "tests/cluster/test_limits.py",
+    "tests/cluster/test_teardown.py",
+    "tests/attacks/test_escapes.py",
+    "tests/attacks/test_rows.py",
+)
+# What one setting is about has tests of its own.
+OWN = {"devices": ("tests/cluster/test_gres.py",)}
+VERSIONS = """slurmd -V; docker --version; runc --version | head -n 1; uname -r; systemctl --version | head -n 1
+. /etc/os-release; echo "$PRETTY_NAME" """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: each cell passed."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.nodes", description=__doc__, epilog="example: %(prog)s 22.05 26.05-crun"
+    )
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="default: all; --list has their names")
+    parser.add_argument("--list", action="store_true", help="print the names, and end")
+    parser.add_argument("--part", action="store_true", help="the short form on nodes as they come, too")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    asked = parser.parse_args(arguments)
+    names = {cell.name: cell for cell in CELLS}
+    if asked.list:
+        print("\n".join(names))
+        return 0
+    if unknown := set(asked.cells) - set(names):
+        parser.error(f"no cell {', '.join(sorted(unknown))}; --list has their names")
+    cells = [names[name] for name in asked.cells] or list(CELLS)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    results = run(cells, part=asked.part)
+    table.write(results)
+    if asked.json:
+        print(json.dumps([asdict(result) for result in results], indent=1))
+    return 0 if all(result.passed and not result.failed for result in results) else 1
+
+
+def run(cells: Sequence[Cell], *, part: bool) -> list[table.Result]:
+    """One a processor, the long ones first as CELLS has them."""
+    processors = sorted(os.sched_getaffinity(0))
+    free: Queue[int] = Queue()
+    for slot in range(len(processors)):
+        free.put(slot)
+    done, said = [0], threading.Lock()
+
+    def one(cell: Cell) -> table.Result:
+        slot = free.get()
+        try:
+            result = _run(cell, slot, part=part)
+        finally:
+            free.put(slot)
+        with said:
+            done[0] += 1
+            print(f"{done[0]:2} of {len(cells)}  {cell.name:24} {result.words}, {result.seconds:.0f} s", flush=True)
+        return result
+
+    with ThreadPoolExecutor(len(processors)) as pool:
+        return list(pool.map(one, cells))
+
+
+def _run(cell: Cell, slot: int, *, part: bool) -> table.Result:
+    paths = PART + OWN.get(cell.change, ()) if cell.change or part else WHOLE
+    report = BUILD / f"{cell.name}.xml"
+    report.unlink(missing_ok=True)
+    began = time.monotonic()
+    with open(BUILD / f"{cell.name}.log", "w") as log:
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-rs", "--timeout", "300", "--lab", f"node-{cell.name}",
+             "-m", "not long and not anywhere" if paths == WHOLE else "not long", f"--junit-xml={report}", *paths],
+            cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"SLURM_HOOKS_PROCESSOR": str(slot)},
+        )  # fmt: skip
+    node = Packaged(cell)
+    try:
+        versions = node.sh(node.controller, VERSIONS).out.splitlines()
+    except NodeLost:
+        versions = []
+    node.down()
+    counted = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    if report.exists():
+        suite = ElementTree.parse(report).getroot()[0]
+        counted = {name: int(suite.get(name, "0")) for name in counted}
+    failed = counted["failures"] + counted["errors"]
+    passed = counted["tests"] - failed - counted["skipped"]
+    return table.Result(cell.suite, cell.change, passed, failed, counted["skipped"], time.monotonic() - began, versions)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
