@@ -76,7 +76,8 @@ def test_the_job_does_not_get_out(tried: dict[str, Done], name: str) -> None:
 
 def test_a_cgroup_that_it_made_below_its_tasks_goes_with_the_job(cluster: Cluster, node: str) -> None:
     job = cluster.run(
-        "for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do mkdir -p $t/x/y; done; docker run -d img true"
+        "for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do mkdir -p $t/x/y; done\n"
+        "docker run -d img true"
     )
     assert job.wait()["verdict"] == "clean"  # and nothing is left, which is looked at after each test
 

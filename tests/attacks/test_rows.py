@@ -8,6 +8,7 @@ root sends the same to dockerd itself: what that takes, or records otherwise, sh
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -59,14 +60,14 @@ def cases(bodies: dict[str, dict[str, Any]]) -> dict[str, Parts]:
     return {name: [create(NAMES[name], body)] for name, body in bodies.items()}
 
 
-# What no dockerd of the labs acts on, with its own words: another platform, storage, kernel or release does.
+# What no dockerd of the labs acts on, with its own words, a pattern: another platform, storage, kernel or release does.
 ELSEWHERE = {
-    "HostConfig.IOMaximumBandwidth": "linux does not support configuration of maximum bandwidth",  # Windows
-    "HostConfig.IOMaximumIOps": "linux does not support configuration of maximum IOPs",
+    "HostConfig.IOMaximumBandwidth": "maximum bandwidth",  # Windows
+    "HostConfig.IOMaximumIOps": "maximum IOPs",
     "HostConfig.Isolation": "linux only supports 'default'",
     "HostConfig.StorageOpt": "supported only for overlay over xfs with 'pquota' mount option",
     "HostConfig.SecurityOpt:writable-cgroups": "invalid --security-opt",  # moby 28.2
-    "HostConfig.Mounts[].ImageOptions": "mount type unknown",  # moby 28
+    "HostConfig.Mounts[].ImageOptions": "mount type unknown|invalid reference format",  # moby 28, with an image's name
     "HostConfig.Mounts[].ClusterOptions": "mount type unknown",  # a node of a swarm
     "HostConfig.CpuRealtimePeriod": "kernel does not support",  # one without CONFIG_RT_GROUP_SCHED
     "HostConfig.CpuRealtimeRuntime": "kernel does not support",
@@ -133,7 +134,7 @@ def test_it_is_refused(answers: dict[str, Said], name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_dockerd_itself_would_act_on_it(direct: tuple[dict[str, Said], dict[str, dict[str, Any]]], name: str) -> None:
     said = direct[0][name]
-    assert said.status == 201 or (name in ELSEWHERE and ELSEWHERE[name] in said.text), said
+    assert said.status == 201 or (name in ELSEWHERE and re.search(ELSEWHERE[name], said.text)), said
 
 
 @pytest.mark.parametrize("unit", FORCED)

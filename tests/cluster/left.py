@@ -48,6 +48,16 @@ def below(top: str, pattern: str) -> list[str]:
     ]
 
 
+def of_jobs() -> list[str]:
+    """Cgroups of jobs, by their names; below Slurm's scope whatever is not its own: 26.05 names them otherwise."""
+    found = below("/sys/fs/cgroup", "(job|uid)_")
+    for scope in below("/sys/fs/cgroup", r"(.+_)?slurmstepd\.scope$"):
+        found += [
+            f"{scope}/{name}" for name in os.listdir(scope) if name != "system" and os.path.isdir(f"{scope}/{name}")
+        ]
+    return sorted(set(found))
+
+
 def main() -> None:
     """Print them."""
     with open("/proc/self/mountinfo") as file:
@@ -59,7 +69,7 @@ def main() -> None:
         "shim": shims(),
         "mount": mounts,
         "stage": below(STAGES, ""),
-        "cgroup": below("/sys/fs/cgroup", "(job|uid)_"),
+        "cgroup": of_jobs(),
     }
     for kind, found in kinds.items():
         for one in found:

@@ -260,3 +260,18 @@ def test_docker_py_works(cluster: Cluster, node: str) -> None:
     lines = done.out.splitlines()
     assert "from docker-py" in lines, done
     assert json.loads(lines[-1]) == {"status": "running", "exec": str(UID)}
+
+
+@pytest.mark.anywhere
+def test_what_a_runtime_does_otherwise_is_read_back(cluster: Cluster, node: str) -> None:
+    # crun 1.21 takes nosuid and nodev from what it binds.
+    conf = "/etc/docker/slurm-jobs.json"
+    other = '"runtimes": {"crun": {"path": "/usr/bin/crun"}}, "default-runtime": "crun",'
+    cluster.must(node, f"cp {conf} /run/kept-jobs.json; sed -i '2i {other}' {conf}")
+    try:
+        cluster.service(node, "restart", "dockerd")
+        done = cluster.srun("docker run -d -v $HOME:/w img sleep 600")
+    finally:
+        cluster.must(node, f"cp /run/kept-jobs.json {conf}; rm /run/kept-jobs.json")
+        cluster.service(node, "restart", "dockerd")
+    assert done.status != 0 and "/w is not nosuid,nodev" in done.err, done

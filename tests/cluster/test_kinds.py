@@ -81,7 +81,7 @@ def test_each_component_of_a_heterogeneous_job_has_its_own(cluster: Cluster, nod
     assert cluster.left_on(nodes["1"]) == []
 
 
-@pytest.mark.parametrize("when", ["40-before-ours", "60-after-ours"])
+@pytest.mark.parametrize("when", ["60-before-ours", "40-after-ours"])
 def test_a_job_may_be_cancelled_while_its_prolog_is_at_work(cluster: Cluster, node: str, when: str) -> None:
     script, mark = f"/etc/slurm/prolog.d/{when}", "/run/lab-prolog"
     body = f"#!/bin/sh\necho $SLURM_JOB_ID > {mark}\nwhile [ -e {mark} ]; do sleep 0.1; done\n"

@@ -57,7 +57,7 @@ def test_all_jobs_together_leave_the_node_its_reserve(cluster: Cluster, node: st
         bomb = cluster.sbatch(f"echo started; ({BOMB}) 2>/dev/null; sleep 600", options="--mem=200")
         bomb.wait_for_output("started")
         (prolog,) = bomb.events("prolog")
-        root = prolog["cgroup"].rpartition("/job_")[0].partition("/uid_")[0]
+        root = prolog["cgroup"].rpartition("/")[0].partition("/uid_")[0]
         assert (prolog["effective"], f"held down to 300 by {root}" in prolog["why"]) == (300, True), prolog
         above = f"/sys/fs/cgroup{'/pids' if cluster.version == 1 else ''}{root}"
         cluster.wait(node, full(cluster, bomb), "a bomb at its limit")

@@ -42,7 +42,6 @@ CHANGES = {
     "private-tmp": "bookworm trixie sid",
     "namespace-linux": "sid",
     "containerd-store": "trixie sid",
-    "crun": "trixie sid",
 }
 
 CELLS = (

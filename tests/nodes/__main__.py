@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python3 -m tests.nodes`: the suite on each node of the matrix (tests/labs/cells.py), one a processor at a time.
+"""`python3 -m tests.nodes`: the suite on each node of the matrix (tests/labs/cells.py), two a processor at a time.
 
 A node as its release comes has all that is not run elsewhere; one that differs in something has what that may touch:
 where jobs and containers are placed, their limits, their end, and attacks.
@@ -35,7 +35,6 @@ PART = (
     "tests/cluster/test_limits.py",
     "tests/cluster/test_teardown.py",
     "tests/attacks/test_escapes.py",
-    "tests/attacks/test_rows.py",
 )
 # What one setting is about has tests of its own.
 OWN = {"devices": ("tests/cluster/test_gres.py",)}
@@ -69,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(cells: Sequence[Cell], *, part: bool) -> list[table.Result]:
-    """One a processor, the long ones first as CELLS has them."""
-    processors = sorted(os.sched_getaffinity(0))
+    """Two a processor, since a suite mostly waits for Slurm; the long ones first, as CELLS has them."""
+    slots = 2 * len(os.sched_getaffinity(0))
     free: Queue[int] = Queue()
-    for slot in range(len(processors)):
+    for slot in range(slots):
         free.put(slot)
     done, said = [0], threading.Lock()
 
@@ -87,7 +86,7 @@ def run(cells: Sequence[Cell], *, part: bool) -> list[table.Result]:
             print(f"{done[0]:2} of {len(cells)}  {cell.name:24} {result.words}, {result.seconds:.0f} s", flush=True)
         return result
 
-    with ThreadPoolExecutor(len(processors)) as pool:
+    with ThreadPoolExecutor(slots) as pool:
         return list(pool.map(one, cells))
 
 
@@ -95,11 +94,11 @@ def _run(cell: Cell, slot: int, *, part: bool) -> table.Result:
     paths = PART + OWN.get(cell.change, ()) if cell.change or part else WHOLE
     report = BUILD / f"{cell.name}.xml"
     report.unlink(missing_ok=True)
+    options = ("-q", "-rs", "--durations=15", "--timeout=300", f"--lab=node-{cell.name}", f"--junit-xml={report}")
     began = time.monotonic()
     with open(BUILD / f"{cell.name}.log", "w") as log:
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-rs", "--timeout", "300", "--lab", f"node-{cell.name}",
-             "-m", "not long and not anywhere" if paths == WHOLE else "not long", f"--junit-xml={report}", *paths],
+            [sys.executable, "-m", "pytest", *options, "-m", "not long and not anywhere", *paths],
             cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"SLURM_HOOKS_PROCESSOR": str(slot)},
         )  # fmt: skip
     node = Packaged(cell)

@@ -27,7 +27,7 @@ SETTINGS = {
     "private-tmp": "`job_container/tmpfs`, from 25.11 on `namespace/tmpfs`",
     "namespace-linux": "`namespace/linux`, with a pid namespace",
     "containerd-store": "images in containerd's store",
-    "crun": "crun",
+    "crun": "`default-runtime` crun",
 }
 # Where a release cannot have a setting, or is not tried with it, and why.
 WHY_NOT = {
@@ -41,6 +41,7 @@ WHY_NOT = {
     ("namespace-linux", "22.05"): "from 25.11 on",
     ("namespace-linux", "24.11"): "from 25.11 on",
     ("containerd-store", "22.05"): "from Docker 24 on",
+    ("crun", "24.11"): "refused, in words: crun 1.21 loses nosuid and nodev of bind mounts",
 }
 
 

@@ -178,9 +178,7 @@ ALLOWED: dict[str, tuple[dict[str, Any], Any]] = {
 WRITTEN_ANEW: dict[str, dict[str, Any]] = {
     "HostConfig.Binds": {"HostConfig_Binds": ["/a:/b"]},
     "HostConfig.Mounts": {"HostConfig_Mounts": [MOUNT]},
-    "HostConfig.Mounts[].ReadOnly": {
-        "HostConfig_Mounts": [{**MOUNT, "ReadOnly": True}]
-    },  # by its stage: test_create.py
+    "HostConfig.Mounts[].ReadOnly": {"HostConfig_Mounts": [{**MOUNT, "ReadOnly": True}]},  # by its stage
     "HostConfig.Tmpfs": {"HostConfig_Tmpfs": {"/b": "size=1m"}},
 }
 
