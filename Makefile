@@ -113,9 +113,13 @@ test-nodes: $(VENV) deb  ## on demand: each release of Slurm and Docker, install
 test-emulated: $(VENV)  ## on demand: what only a stock kernel has, on lab (c), which QEMU emulates: slow
 	$(PYTEST) $(STOCK) --lab emulated --timeout 2400
 
+.PHONY: scale
+scale: $(VENV)  ## jobs at once and a thousand in a row: our time for each, what slurmctld is asked; build/scale.json
+	@$(PYTHON) -m tests.scale
+
 .PHONY: nightly
-nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), then what takes long
-	tests/all.sh test-unit test-packages test-compose nightly-uml test-emulated abuse fuzz mutants
+nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), each release, then what takes long
+	tests/all.sh test-unit test-packages test-compose nightly-uml test-nodes test-emulated scale abuse fuzz mutants
 
 .PHONY: nightly-uml
 nightly-uml: $(VENV)

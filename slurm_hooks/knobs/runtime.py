@@ -38,7 +38,7 @@ def check(node: Node) -> Iterable[Finding]:
     if name != "runc":
         yield Finding(
             "default-runtime", "weak", "runtime", f"containers are made by {name}, not by runc",
-            "a runtime and its hooks are root on the node, and the suite knows runc alone; what crun (1.21) bind-mounts "
+            "a runtime and its hooks are root on the node, and the suite knows runc alone; what crun 1.21 bind-mounts "
             "has no nosuid,nodev, so such containers are ended at their start",
             in_dockerd(node, "default-runtime"),
         )  # fmt: skip

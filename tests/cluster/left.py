@@ -52,9 +52,8 @@ def of_jobs() -> list[str]:
     """Cgroups of jobs, by their names; below Slurm's scope whatever is not its own: 26.05 names them otherwise."""
     found = below("/sys/fs/cgroup", "(job|uid)_")
     for scope in below("/sys/fs/cgroup", r"(.+_)?slurmstepd\.scope$"):
-        found += [
-            f"{scope}/{name}" for name in os.listdir(scope) if name != "system" and os.path.isdir(f"{scope}/{name}")
-        ]
+        others = {name for name in os.listdir(scope) if os.path.isdir(f"{scope}/{name}")} - {"system", "slurmd"}
+        found += [f"{scope}/{name}" for name in others]
     return sorted(set(found))
 
 
