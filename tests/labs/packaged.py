@@ -44,13 +44,16 @@ class Packaged(Uml):
                 # Step 4 wants a registry: here is the image of the tests.
                 self._must("systemctl start lab-image")
                 self._must(command, user="ann")
+        # A slurmd that is restarted in the middle of an Epilog leaves its job completing for minutes.
+        if reason := self._not_ready():
+            raise NodeLost(f"not ready for jobs once slurm-hooks was installed\n{reason}")
         change = "true"
         if self.cell.change:
             change = f"/src/tests/labs/cells/{self.cell.change}.sh"
         site = "install -m 644 /src/tests/labs/slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml"
         self._must(f"{site}; {change}; systemctl restart slurmctld slurmd; touch /run/lab-installed")
         if reason := self._not_ready():
-            raise NodeLost(f"not ready for jobs once slurm-hooks was installed\n{reason}")
+            raise NodeLost(f"not ready for jobs with {self.cell.change or 'the site'} set\n{reason}")
 
     def _must(self, script: str, user: str = "root") -> None:
         done = self.sh(self.controller, script, user=user, timeout=SECONDS)
