@@ -41,7 +41,6 @@ CHANGES = {
     "job-id-paths": "sid",
     "private-tmp": "bookworm trixie sid",
     "namespace-linux": "sid",
-    "containerd-store": "trixie sid",
 }
 
 CELLS = (

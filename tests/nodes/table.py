@@ -41,6 +41,8 @@ WHY_NOT = {
     ("namespace-linux", "22.05"): "from 25.11 on",
     ("namespace-linux", "24.11"): "from 25.11 on",
     ("containerd-store", "22.05"): "from Docker 24 on",
+    ("containerd-store", "24.11"): "refused, in words: the broker cannot look into such images",
+    ("containerd-store", "26.05"): "refused, in words: the broker cannot look into such images",
     ("crun", "24.11"): "refused, in words: crun 1.21 loses nosuid and nodev of bind mounts",
 }
 
