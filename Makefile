@@ -106,7 +106,7 @@ test-packages: $(VENV) deb dist  ## on demand: the packages on each suite: insta
 	$(PYTEST) tests/packages
 
 .PHONY: test-nodes
-test-nodes: $(VENV) deb  ## on demand: each release of Slurm and Docker, installed by the book (CELLS="22.05 26.05-crun")
+test-nodes: $(VENV) deb  ## on demand: each release of Slurm and Docker, installed by the book (CELLS="22.05 26.05-alloc")
 	$(PYTHON) -m tests.nodes $(CELLS)
 
 .PHONY: test-emulated

@@ -21,7 +21,7 @@ def main() -> int:
     path = socket_path()
     print(f"export DOCKER_HOST=unix://{path}")
     try:
-        status, text = asked(path, "join")
+        status, text = asked(path, "join", SECONDS)
     except (OSError, ValueError) as error:
         status, text = 0, f"the broker does not answer ({getattr(error, 'strerror', None) or error})"
     if status != 200 and is_first_task():
@@ -39,14 +39,14 @@ def socket_path() -> str:
     return own if os.path.exists(own) else f"{RUN}/docker.sock"
 
 
-def asked(path: str, what: str, seconds: float = 0) -> tuple[int, str]:
+def asked(path: str, what: str, seconds: float) -> tuple[int, str]:
     """Ask the broker: to `join` brings this task under the job's pids limit; (HTTP status, lines for the user or "").
 
-    The broker sees by the kernel who asks; `seconds` (SECONDS) is for each part of its answer. Raises OSError.
+    The broker sees by the kernel who asks; `seconds` is for each part of its answer. Raises OSError.
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.settimeout(seconds or SECONDS)
+        connection.settimeout(seconds)
         connection.connect(path)
         request = f"POST /slurm-hooks/{what} HTTP/1.1\r\nHost: slurm-hooks\r\nContent-Length: 0\r\n\r\n"
         connection.send(request.encode())

@@ -8,19 +8,20 @@ import pytest
 from tests.cluster.slurm import Cluster, Job
 from tests.labs.base import Done
 
-# Slurm 22.05 makes the directory of a task's cgroup its user's, and nothing in it: see the test below.
-ELSEWHERE = "find /sys/fs/cgroup -type d ! -path '*/job_*/step_*/user/task_*'"
+# Slurm 22.05, and no later one here, makes the directory of a task's cgroup its user's, and nothing in it: see below.
+BUT_ITS_TASKS = "grep -vE $(srun -V | grep -q ' 22[.]05' && echo '/step_[^/]+/user/task_[0-9]+$' || echo '^$')"
 # In the job script, as its user. `leave` tries to move a process of its own to another cgroup.
 IN_THE_JOB = {
     "files of cgroups that it may write": "find /sys/fs/cgroup -type f -writable 2>/dev/null",
-    "directories of cgroups that it may write": f"{ELSEWHERE} -writable 2>/dev/null",
+    "directories of cgroups that it may write": f"find /sys/fs/cgroup -type d -writable 2>/dev/null | {BUT_ITS_TASKS}",
     "leave for the root": """sleep 60 & for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
     echo $! > $procs && echo left; done; kill $!""",
     "leave for Slurm's own": """sleep 60 & for procs in $(find /sys/fs/cgroup -name cgroup.procs -path '*slurm*'); do
     echo $! > $procs && echo left; done; kill $!""",
     "raise its limit": """for l in $(find /sys/fs/cgroup -name pids.max); do
     echo max > $limit && echo raised; done""",
-    "a cgroup of its own": f"for t in $({ELSEWHERE} -path '*slurm*'); do mkdir $t/x && echo made; done",
+    "a cgroup of its own": f"""for t in $(find /sys/fs/cgroup -type d -path '*slurm*' | {BUT_ITS_TASKS}); do
+    mkdir $t/x && echo made; done""",
     "in a cgroup below its task's": """sleep 60 & for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do
     mkdir -p $t/y; echo $! > $t/y/cgroup.procs && echo left; done; kill $!""",
     "mount cgroups in a namespace": """unshare -UrmC sh -c 'mount -t cgroup2 none /mnt && echo max > /mnt/pids.max &&

@@ -62,8 +62,10 @@ def cases(bodies: dict[str, dict[str, Any]]) -> dict[str, Parts]:
 
 # What no dockerd of the labs acts on, with its own words, a pattern: another platform, storage, kernel or release does.
 ELSEWHERE = {
-    "HostConfig.IOMaximumBandwidth": "maximum bandwidth",  # Windows
-    "HostConfig.IOMaximumIOps": "maximum IOPs",
+    "HostConfig.IOMaximumBandwidth": "linux does not support configuration of maximum bandwidth"  # Windows
+    "|QoS maximum bandwidth configuration is not supported on linux",  # so from moby 28 on
+    "HostConfig.IOMaximumIOps": "linux does not support configuration of maximum IOPs"
+    "|QoS maximum IOPs configuration is not supported on linux",
     "HostConfig.Isolation": "linux only supports 'default'",
     "HostConfig.StorageOpt": "supported only for overlay over xfs with 'pquota' mount option",
     "HostConfig.SecurityOpt:writable-cgroups": "invalid --security-opt",  # moby 28.2

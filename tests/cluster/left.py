@@ -49,12 +49,13 @@ def below(top: str, pattern: str) -> list[str]:
 
 
 def of_jobs() -> list[str]:
-    """Cgroups of jobs, by their names; below Slurm's scope whatever is not its own: 26.05 names them otherwise."""
-    found = below("/sys/fs/cgroup", "(job|uid)_")
-    for scope in below("/sys/fs/cgroup", r"(.+_)?slurmstepd\.scope$"):
-        others = {name for name in os.listdir(scope) if os.path.isdir(f"{scope}/{name}")} - {"system", "slurmd"}
-        found += [f"{scope}/{name}" for name in others]
-    return sorted(set(found))
+    """Cgroups of jobs, by their names; right below Slurm's scope all but its own: 26.05 names jobs otherwise."""
+    return [
+        f"{path}/{name}"
+        for path, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if re.match("(job|uid)_", name) or (path.endswith("slurmstepd.scope") and name not in ("system", "slurmd"))
+    ]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SHELLS = ("sh", "bash", "shell")  # a file of commands: it is run as a file, or says why it is not
 FENCE = re.compile(r"( *)```(\S*)$")
 MARK = re.compile(r" *<!-- (not run|typed on nodes of|file|of|figures vary|job|node)(?:: (.+))? -->$")
+ELSEWHERE = ("not run", "typed on nodes of")  # marks of a block that tests/cluster/test_docs.py leaves out
 ITEM = re.compile(r" *([-*]|\d+\.) ")
 PROMPT = re.compile(r"(ann@login\$|\$|#) (.*)")
 WHO = {"ann@login$": "login", "$": "job", "#": "root"}
@@ -128,9 +129,7 @@ def scenes(page: Path) -> list[Scene]:
             kind, value, line = block
             node = value if kind == "node" else found[-1].node
             found.append(Scene(page, line, node, value if kind == "job" else ""))
-        elif not {"not run", "typed on nodes of"} & set(block.marks) and (
-            block.info == "console" or "file" in block.marks
-        ):
+        elif block.marks.keys().isdisjoint(ELSEWHERE) and (block.info == "console" or "file" in block.marks):
             found[-1].blocks.append(block)
     return [scene for scene in found if scene.blocks]
 

@@ -38,14 +38,13 @@ PART = (
 )
 # What one setting is about has tests of its own.
 OWN = {"devices": ("tests/cluster/test_gres.py",)}
-VERSIONS = """slurmd -V; docker --version; runc --version | head -n 1; uname -r; systemctl --version | head -n 1
-. /etc/os-release; echo "$PRETTY_NAME" """
+VERSIONS = "slurmd -V; docker --version; runc --version | head -n 1; systemctl --version | head -n 1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: each cell passed."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m tests.nodes", description=__doc__, epilog="example: %(prog)s 22.05 26.05-crun"
+        prog="python3 -m tests.nodes", description=__doc__, epilog="example: %(prog)s 22.05 26.05-alloc"
     )
     parser.add_argument("cells", nargs="*", metavar="CELL", help="default: all; --list has their names")
     parser.add_argument("--list", action="store_true", help="print the names, and end")
@@ -75,14 +74,14 @@ def run(cells: Sequence[Cell], *, whole: bool) -> list[table.Result]:
     done, said = [0], threading.Lock()
 
     def one(cell: Cell) -> table.Result:
-        slot = free.get()
+        slot, all_of_it = free.get(), whole and not cell.change
         try:
-            result = _run(cell, slot, whole=whole and not cell.change)
+            result = _run(cell, slot, whole=all_of_it)
         finally:
             free.put(slot)
         with said:
             done[0] += 1
-            if not whole:
+            if not all_of_it:
                 table.write([result])  # at once: a run that is broken off has not been for nothing
             print(f"{done[0]:2} of {len(cells)}  {cell.name:24} {result.words}, {result.seconds:.0f} s", flush=True)
         return result

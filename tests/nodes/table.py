@@ -86,7 +86,7 @@ def table(results: Sequence[Result], old: str = "") -> str:
     row = []
     for number, suite in enumerate(SUITES):
         result = found.get(("", suite))
-        row.append(_versions(result.versions) if result else kept.get("what runs there", ["?"] * 3)[number])
+        row.append(_versions(result.versions if result else ()) or kept.get("what runs there", ["?"] * 3)[number])
     lines.append(f"| what runs there | {' | '.join(row)} |")
     for change, text in SETTINGS.items():
         row = []
@@ -106,7 +106,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _versions(lines: Sequence[str]) -> str:
-    """slurmd's, docker's, runc's, the kernel's and systemd's, in few words."""
+    """slurmd's, docker's, runc's and systemd's, in few words; "" where the node said nothing."""
     text = "\n".join(lines)
     wanted = {
         "Slurm": r"slurm-wlm (\S+)",

@@ -12,7 +12,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--row", type=int, default=1000, help="jobs one after the other, four at once (default: 1000)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     wish = parser.parse_args(arguments)
+    if wish.row < 200:
+        parser.error("--row: below 200 there are no two hundreds to compare")
     lab = lab_named("compose")
     lab.up()
     cluster = Cluster(lab)
@@ -112,12 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs(cluster, 4, 4, 120)  # so that what is made once is made
         for number in AT_ONCE:
             ran = jobs(cluster, number, number, 600)
-            figures[f"{number} at once"] = _medians(cluster, ran)
+            figures[f"{number} at once"] = _medians(taken(cluster), ran)
             _say(wish.json, f"{number:4} at once: {figures[f'{number} at once']}")
         cluster.must(cluster.lab.controller, "sdiag --reset")
         row = jobs(cluster, wish.row, 4, 3 * wish.row)
         counts = asked(cluster)
-        hundreds = [_medians(cluster, row[at : at + 100]) for at in range(0, len(row), 100)]
+        times = taken(cluster)
+        hundreds = [_medians(times, row[at : at + 100]) for at in range(0, len(row), 100)]
         for at, medians in enumerate(hundreds):
             _say(wish.json, f"{100 * at + 1:4} to {100 * at + 100}: {medians}")
         left = cluster.must(cluster.node, f"find /run/slurm-hooks -type f | wc -l; stat -c %s {EVENTS}").split()
@@ -137,9 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if good else 1
 
 
-def _medians(cluster: Cluster, ran: Sequence[int]) -> dict[str, float]:
-    """Seconds of each hook, and the longest of either."""
-    times = taken(cluster)
+def _medians(times: Mapping[tuple[int, str], float], ran: Sequence[int]) -> dict[str, float]:
+    """Seconds of each hook."""
     return {hook: round(statistics.median(times[job, hook] for job in ran), 4) for hook in ("prolog", "epilog")}
 
 
