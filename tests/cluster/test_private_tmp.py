@@ -15,11 +15,25 @@ PLUGIN = "JobContainerType=job_container/tmpfs"
 CONF = """AutoBasePath=true
 BasePath=/var/lib/lab-private
 Dirs=/tmp,/dev/shm"""
+# Slurm binds the mount namespace of a child, which the kernel refuses where the child's is older than its own (EINVAL,
+# against loops). Linux 6.18 gives namespaces numbers in lots, a lot a processor, and goes by them: where a node's own
+# came from one processor, children from another are "older" until that has used up its lot. Here it does.
+USE_UP = """/usr/bin/python3 -I - <<'EOF'
+import ctypes, os
+for processor in os.sched_getaffinity(0):
+    if os.fork() == 0:
+        os.sched_setaffinity(0, {processor})
+        for _ in range(5000):
+            ctypes.CDLL(None).unshare(0x04000000)  # CLONE_NEWUTS, the cheapest
+        os._exit(0)
+    os.wait()
+EOF"""
 
 
 @pytest.fixture
 def private(cluster: Cluster, node: str) -> Iterator[str]:
     """The node, each of its jobs with a /tmp and /dev/shm of its own."""
+    cluster.must(node, USE_UP)
     cluster.must(node, f"cp /etc/slurm/slurm.conf /run/kept-slurm.conf; echo {PLUGIN} >> /etc/slurm/slurm.conf")
     cluster.must(node, "cat > /etc/slurm/job_container.conf", stdin=CONF)
     cluster.service(node, "restart", "slurmd")
