@@ -42,6 +42,11 @@ def ended(environ: Mapping[str, str]) -> list[jobs.Job]:
     the same cgroup path: that run, which starts later, is not touched. Raises HooksError.
     """
     number = jobs.whole_number(environ, "SLURM_JOB_ID")
+    if (uid := os.geteuid()) != 0:
+        # Slurm 24.11 to 25.11 with RunInJob, now and then (needs.MIXED_UP). As the user nothing can be seen or ended,
+        # and the node may well be clean: it must not drain. The sweep is root, and does what is done here.
+        why = f"Slurm runs the Epilog of job {number} as uid {uid}, not as root"
+        raise NodeFault("RunInJob", why, "The job is ended by slurm-hooks sweep; see docs/compatibility.md.")
     restart = jobs.whole_number(environ, "SLURM_JOB_RESTART_COUNT", "0")
     start = jobs.whole_number(environ, "SLURM_JOB_START_TIME", "0")
     records = {name: recorded(name) for name in jobs.runs(number)}

@@ -80,6 +80,9 @@ def _task_plugin(value: str, asked: Asked, others: Mapping[str, str]) -> str:
 
 ALLOC = {"alloc", "contain", "x11", "runinjob", "forcerequeueonfail", "nohold"}  # each implies Alloc
 CONTAIN = {"contain", "x11", "runinjob"}
+# slurmstepd takes the user's ids to end X11 forwarding, in each job, while another thread starts the Epilog, which gets
+# them (mgr.c, _x11_signal_handler; seen on 24.11.5). From 26.05 on a child of its own takes them.
+MIXED_UP = ((24, 11), (26, 5))
 
 
 def _prolog_flags(value: str, asked: Asked, others: Mapping[str, str]) -> str:
@@ -159,6 +162,13 @@ def release_of(text: str) -> tuple[int, int] | None:
     """24.11.5, or `slurm-wlm 24.11.5` → (24, 11); None: it names none."""
     match = re.search(r"(?:^|[ \t])(\d{1,4})\.(\d{1,4})(?:$|\W)", text.strip())
     return (int(match[1]), int(match[2])) if match else None
+
+
+def epilog_may_be_the_users(said: Mapping[str, str]) -> bool:
+    """Does this Slurm run an Epilog as the job's user now and then? By what `shown` made of scontrol's."""
+    release = release_of(said.get("SLURM_VERSION", ""))
+    in_job = "runinjob" in map(str.lower, _words(said.get("PrologFlags", "")))
+    return in_job and release is not None and MIXED_UP[0] <= release < MIXED_UP[1]
 
 
 def beside(hook: str, value: str, slurm_conf: str, release: tuple[int, int] | None) -> str:

@@ -46,6 +46,12 @@ def check(node: Node) -> Iterable[Finding]:
             "prolog-flags", "weak", "slurm", "PrologFlags is without Alloc and Contain",
             "the Prolog runs with a job's first step only: the script of a batch job may be without a limit", mend,
         )  # fmt: skip
+    if needs.epilog_may_be_the_users(said):
+        yield Finding(
+            "run-in-job", "weak", "slurm", f"PrologFlags has RunInJob, on Slurm {said['SLURM_VERSION']}",
+            "now and then Slurm 24.11 to 25.11 runs such an Epilog as the job's user, not as root: what the job left "
+            "stays until the sweep", "In slurm.conf: PrologFlags without RunInJob; or Slurm 26.05.",
+        )  # fmt: skip
     if mend := needs.line_for("slurmd-user", said, wanted):
         yield Finding(
             "slurmd-user", "wrong", "slurm", f"slurmd runs as {said['SlurmdUser']}",

@@ -66,6 +66,14 @@ def test_what_looks_odd_and_is_not_wrong_is_served(cluster: Cluster, node: str, 
     assert hooks(cluster, node, changes) == ["prolog 0 False 0", "epilog 0 False 0"]
 
 
+def test_an_epilog_that_slurm_runs_as_the_user_leaves_the_job_to_the_sweep(cluster: Cluster, node: str) -> None:
+    """Slurm 24.11 to 25.11 with PrologFlags=RunInJob, now and then."""
+    hook = f"SLURM_JOB_ID=900000001 SLURMD_NODENAME={node} /etc/slurm/epilog.d/50-slurm-hooks"
+    done = cluster.sh(node, hook, user="ann")
+    said = done.err.splitlines()[-1]
+    assert done.status == 0 and "Slurm runs the Epilog of job 900000001 as uid 1001" in said, done
+
+
 @pytest.fixture
 def restored(cluster: Cluster, node: str) -> Iterator[None]:
     """The node's configuration, put back after the test."""

@@ -33,7 +33,7 @@ class Cell:
 CHANGES = {
     "alloc": "bookworm trixie sid",
     "no-flags": "bookworm trixie sid",
-    "run-in-job": "trixie sid",
+    "run-in-job": "sid",
     "ignore-systemd": "bookworm trixie sid",
     "no-ram": "trixie",
     "devices": "bookworm trixie sid",

@@ -267,6 +267,10 @@ BROKEN: dict[str, list[Node]] = {
         sshd(ADOPT.replace("required", "[success=ok default=ignore]")), sshd(f"{ADOPT} action_no_jobs=ignore"),
     ],
     "adopt-contain": [slurm(PrologFlags="Alloc")],
+    "run-in-job": [
+        slurm(PrologFlags="Contain,RunInJob", SLURM_VERSION="24.11.5"),
+        slurm(PrologFlags="runinjob", SLURM_VERSION="25.11.7"),
+    ],
     "pam-systemd": [sshd(ADOPT, "-session optional pam_systemd.so"),
                     sshd(ADOPT, "session optional /lib/security/pam_systemd.so")],
     "job-pids": [

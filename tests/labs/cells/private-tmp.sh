@@ -6,4 +6,5 @@ if [ -e /usr/lib/x86_64-linux-gnu/slurm-wlm/namespace_tmpfs.so ]; then
 else
     echo JobContainerType=job_container/tmpfs >>/etc/slurm/slurm.conf
 fi
-printf 'AutoBasePath=true\nBasePath=/var/lib/lab-private\nDirs=/tmp,/dev/shm\n' >/etc/slurm/job_container.conf
+# /tmp and /dev/shm are private without a word; 22.05 has no Dirs to say so.
+printf 'AutoBasePath=true\nBasePath=/var/lib/lab-private\n' >/etc/slurm/job_container.conf
