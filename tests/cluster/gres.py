@@ -19,6 +19,8 @@ GRES = f"Name=gpu File={FIRST}\nName=gpu File={SECOND}\nName=fpga File={FPGA}\n"
 CONFIGURE = """cd /etc/slurm; mkdir -p before; cp nodes.conf cgroup.conf before
 sed -i 's/RealMemory=[0-9]*/& Gres=gpu:2,fpga:1/; 1i GresTypes=gpu,fpga' nodes.conf
 sed -i '/ConstrainDevices/d' cgroup.conf; echo ConstrainDevices=yes >>cgroup.conf; cat >gres.conf"""
+# slurmctld of 22.05 takes no new GRES by a reconfigure.
+RECONFIGURE = 'case "$(slurmd -V)" in *" 22."*) systemctl restart slurmctld slurmd;; *) scontrol reconfigure;; esac'
 BACK = "cd /etc/slurm; mv before/* .; rmdir before; rm gres.conf"
 
 
@@ -31,7 +33,7 @@ def with_gpus(cluster: Cluster) -> Iterator[None]:
             pytest.skip(f"the kernel of this lab has no device {number}")
 
     def reconfigured() -> None:
-        cluster.must(cluster.lab.controller, "scontrol reconfigure")
+        cluster.must(cluster.lab.controller, RECONFIGURE)
         cluster.wait_idle(cluster.node)
 
     cluster.cancel_all()

@@ -21,9 +21,9 @@ def lab_named(name: str, which: str = "") -> Lab:
 
         return Emulated(which)
     if name.startswith("node-"):
-        from tests.labs.packaged import Packaged
+        from tests.labs.packaged import packaged
 
-        return Packaged(next(cell for cell in CELLS if f"node-{cell.name}" == name), which)
+        return packaged(next(cell for cell in CELLS if f"node-{cell.name}" == name), which)
     from tests.labs.uml import Selinux, Uml
 
     return {"uml": Uml, "uml-selinux": Selinux}[name](which)

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SUITES = {"bookworm": "22.05", "trixie": "24.11", "sid": "26.05"}  # and its release of Slurm
-# What user-mode Linux and systemd are told, to have cgroup v1: systemd 256 and later ask twice.
-V1 = ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+V1 = ("systemd.unified_cgroup_hierarchy=0",)
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,7 @@ class Cell:
     suite: str
     change: str = ""  # of cells/; "": as it comes
     kernel: tuple[str, ...] = ()  # words more for its command line
+    stock: bool = False  # Debian's own kernel, emulated, which is slow; else user-mode Linux
 
     @property
     def name(self) -> str:
@@ -45,6 +45,7 @@ CHANGES = {
 
 CELLS = (
     *(Cell(suite) for suite in SUITES),
-    Cell("bookworm", "v1", V1),
+    Cell("bookworm", "v1", V1, stock=True),  # user-mode Linux has no v1 memory
+    Cell("sid", "networks", stock=True),  # nor nftables for ip
     *(Cell(suite, change) for change, suites in CHANGES.items() for suite in suites.split()),
 )

@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node of a site: lab (b)'s, of any of Debian's suites, on which slurm-hooks is installed from its package by what
-docs/install.md says, command by command. See cells.py for which there are."""
+"""A node of a site: lab (b)'s or lab (c)'s, of any of Debian's suites, on which slurm-hooks is installed from its
+package by what docs/install.md says, command by command. See cells.py for which there are."""
 
 from __future__ import annotations
 
 from tests.docs import pages
 from tests.labs.base import LabMissing
 from tests.labs.cells import Cell
-from tests.labs.machine import SOURCE, NodeLost
+from tests.labs.emulated import Emulated
+from tests.labs.machine import SOURCE, Machine, NodeLost
 from tests.labs.uml import Uml
 
 SECONDS = 300.0  # for one of its commands
-# What a page calls things, and how they are called here.
-CALLED = {"cn7": "uml1", "registry.example.org/tools/img": "img"}
+IMAGE = "registry.example.org/tools/img"  # as the page has it
 
 
-class Packaged(Uml):
+def packaged(cell: Cell, which: str = "") -> Packaged:
     """The node of a cell."""
+    return (OnStock if cell.stock else OnUml)(cell, which)
+
+
+class Packaged(Machine):
+    """On the one kernel or the other."""
 
     def __init__(self, cell: Cell, which: str = "") -> None:
         self.cell, self.suite = cell, cell.suite
@@ -36,7 +41,7 @@ class Packaged(Uml):
     def _install(self) -> None:
         """As docs/install.md has it. Raises NodeLost with what the first command that failed has said."""
         self._must("mkdir -p /root/debs && cp /src/build/deb/*.deb /root/debs")
-        for who, command in steps(self.suite):
+        for who, command in steps(self.suite, self.controller):
             self._say(command)
             if who == "root":
                 self._must(f"cd /root/debs && {command}")
@@ -47,9 +52,9 @@ class Packaged(Uml):
         # A slurmd that is restarted in the middle of an Epilog leaves its job completing for minutes.
         if reason := self._not_ready():
             raise NodeLost(f"not ready for jobs once slurm-hooks was installed\n{reason}")
-        change = "true"
-        if self.cell.change:
-            change = f"/src/tests/labs/cells/{self.cell.change}.sh"
+        change = f"/src/tests/labs/cells/{self.cell.change}.sh"
+        if not (SOURCE / change.removeprefix("/src/")).exists():
+            change = "true"
         site = "install -m 644 /src/tests/labs/slurm-hooks.toml /etc/slurm-hooks/slurm-hooks.toml"
         self._must(f"{site}; {change}; systemctl restart slurmctld slurmd; touch /run/lab-installed")
         if reason := self._not_ready():
@@ -61,14 +66,19 @@ class Packaged(Uml):
             raise NodeLost(f"{script}\nexit {done.status}\n{done.out}{done.err}")
 
 
-def steps(suite: str) -> list[tuple[str, str]]:
+class OnUml(Packaged, Uml):
+    """Lab (b)'s kernel."""
+
+
+class OnStock(Packaged, Emulated):
+    """Debian's own kernel."""
+
+
+def steps(suite: str, node: str) -> list[tuple[str, str]]:
     """The page's commands for a node of a suite: who types each ("root", "login"), and it."""
     found = []
     for block in pages.blocks(pages.DOCS / "install.md"):
         if isinstance(block, pages.Block) and suite in block.marks.get("typed on nodes of", "").split():
             for command in block.commands:
-                text = command.text
-                for there, here in CALLED.items():
-                    text = text.replace(there, here)
-                found.append((command.who, text))
+                found.append((command.who, command.text.replace("cn7", node).replace(IMAGE, "img")))
     return found

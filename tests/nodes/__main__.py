@@ -23,7 +23,7 @@ from queue import Queue
 
 from tests.labs.cells import CELLS, Cell
 from tests.labs.machine import NodeLost
-from tests.labs.packaged import Packaged
+from tests.labs.packaged import packaged
 from tests.nodes import table
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +36,12 @@ PART = (
     "tests/cluster/test_teardown.py",
     "tests/attacks/test_escapes.py",
 )
-# What one setting is about has tests of its own.
+# What one setting is about has tests of its own,
 OWN = {"devices": ("tests/cluster/test_gres.py",)}
+# or these alone.
+ALONE = {
+    "networks": ("tests/cluster/test_holding.py", "tests/cluster/test_networks.py", "tests/attacks/test_networks.py")
+}
 VERSIONS = "slurmd -V; docker --version; runc --version | head -n 1; systemctl --version | head -n 1"
 
 
@@ -91,7 +95,7 @@ def run(cells: Sequence[Cell], *, whole: bool) -> list[table.Result]:
 
 
 def _run(cell: Cell, slot: int, *, whole: bool) -> table.Result:
-    paths = WHOLE if whole else PART + OWN.get(cell.change, ())
+    paths = WHOLE if whole else ALONE.get(cell.change, PART + OWN.get(cell.change, ()))
     report = BUILD / f"{cell.name}.xml"
     report.unlink(missing_ok=True)
     options = ("-q", "-rs", "--durations=15", "--timeout=300", f"--lab=node-{cell.name}", f"--junit-xml={report}")
@@ -101,7 +105,7 @@ def _run(cell: Cell, slot: int, *, whole: bool) -> table.Result:
             [sys.executable, "-m", "pytest", *options, "-m", "not long and not anywhere", *paths],
             cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"SLURM_HOOKS_PROCESSOR": str(slot)},
         )  # fmt: skip
-    node = Packaged(cell)
+    node = packaged(cell)
     try:
         versions = node.sh(node.controller, VERSIONS).out.splitlines()
     except NodeLost:

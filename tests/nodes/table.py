@@ -26,6 +26,7 @@ SETTINGS = {
     "job-id-paths": "`CgroupJobIdPaths=yes`",
     "private-tmp": "`job_container/tmpfs`, from 25.11 on `namespace/tmpfs`",
     "namespace-linux": "`namespace/linux`, with a pid namespace",
+    "networks": "Debian's own kernel 6.12 (lab (c)): restricted networks, cpuset, io",
     "containerd-store": "images in containerd's store",
     "crun": "`default-runtime` crun",
 }
@@ -41,6 +42,8 @@ WHY_NOT = {
     ("job-id-paths", "24.11"): "from 26.05 on",
     ("namespace-linux", "22.05"): "from 25.11 on",
     ("namespace-linux", "24.11"): "from 25.11 on",
+    ("networks", "22.05"): "not tried",
+    ("networks", "24.11"): "`make test-emulated`",
     ("containerd-store", "22.05"): "from Docker 24 on",
     ("containerd-store", "24.11"): "refused, in words: the broker cannot look into such images",
     ("containerd-store", "26.05"): "refused, in words: the broker cannot look into such images",

@@ -1,4 +1,4 @@
 #!/bin/sh -eu
 # SPDX-License-Identifier: Apache-2.0
-# This kernel has no memory controller of v1.
-printf 'CgroupPlugin=cgroup/v1\nConstrainCores=no\nConstrainRAMSpace=no\n' >/etc/slurm/cgroup.conf
+# Also before slurm-hooks is installed: a slurmd that is told v2 would not start.
+sed -i 's/^CgroupPlugin=.*/CgroupPlugin=cgroup\/v1/' /etc/slurm/cgroup.conf

@@ -1,20 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# build.sh: build what a boot of lab (c) needs, and print its directory:
+# build.sh SECURITY SUITE: build what a boot of lab (c) needs, and print its directory:
 #     disk.img   the node's ext4 disk, with the modules of Debian's stock kernel
 #     vmlinuz    that kernel
 #     initrd     what it needs to find the disk, and no more: minutes of udev are not what is tested
 # A directory already built from the same parts is used as it is.
 set -eu
 
-suite=trixie
+suite=$2 # its kernel has all modules of security
 labs=$(dirname "$(readlink -f "$0")")/..
 # shellcheck source=tests/labs/node/build.sh
 . "$labs/node/build.sh"
+case $suite in
+    bookworm) of=bookworm version=6.1 ;; # the last one with all controllers of cgroup v1
+    *) of=trixie version=6.12 ;;
+esac
 # Not the cloud kernel: it has no 9p.
-begin emulated trixie linux-image-amd64 'linux-image-*.deb' ''
+begin emulated "$of" linux-image-amd64 "linux-image-$version.*.deb" ''
 
-mv "$work"/deb/usr/lib/modules "$node/usr/lib"
+mv "$(find "$work/deb" -maxdepth 3 -name modules)" "$node/usr/lib" # before trixie it is in /lib
 mv "$work"/deb/boot/vmlinuz-* "$work/image/vmlinuz"
 release=$(ls "$node/usr/lib/modules")
 chroot "$node" depmod "$release"
@@ -27,7 +31,10 @@ cp "$node/usr/bin/busybox" "$work/initrd/bin"
     chroot "$node" modprobe --set-version "$release" --show-depends --all virtio_pci virtio_blk ext4 |
         awk '$1 == "insmod" && !seen[$2]++ {print $2}' | while read -r module; do
         name=$(basename "$module" .xz)
-        xz -dc "$node$module" >"$work/initrd/$name"
+        case $module in
+            *.xz) xz -dc "$node$module" ;;
+            *) cat "$node$module" ;;
+        esac >"$work/initrd/$name"
         echo "busybox insmod /$name"
     done
     echo 'until [ -b /dev/vda ]; do busybox usleep 20000; done'

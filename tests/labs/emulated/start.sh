@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# start.sh IMAGE SOURCE RUN: become the emulated machine of lab (c), for node/keeper.py: descriptor $BELL is the node's
-# ttyS0, $TTY its ttyS1; its console, ttyS2, is on standard output.
+# start.sh IMAGE SOURCE RUN [WORD...]: become the emulated machine of lab (c), for node/keeper.py: descriptor $BELL is
+# the node's ttyS0, $TTY its ttyS1; its console, ttyS2, is on standard output. WORD: one more of the command line.
 set -eu
 
 image=$1 source=$2 run=$3
+shift 3
 disk=$run/disk.qcow2
 [ -e "$disk" ] || qemu-img create -q -f qcow2 -F raw -b "$image/disk.img" "$disk" >&2
 
@@ -21,4 +22,4 @@ exec nice -n 5 qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -cpu max,l
     -virtfs "local,path=$source,mount_tag=src,security_model=none,readonly=on,multidevs=remap" \
     -virtfs "local,path=$run/mail,mount_tag=mail,security_model=none" \
     -kernel "$image/vmlinuz" -initrd "$image/initrd" \
-    -append "root=/dev/vda rw console=ttyS2 quiet norandmaps mitigations=off panic=-1 systemd.getty_auto=no systemd.show_status=no"
+    -append "root=/dev/vda rw console=ttyS2 quiet norandmaps mitigations=off panic=-1 systemd.getty_auto=no systemd.show_status=no $*"

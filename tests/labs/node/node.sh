@@ -17,7 +17,6 @@ if grep -qw lab.bare /proc/cmdline; then
     # A site's node before slurm-hooks; tests/labs/packaged.py is its operator.
     [ -e /etc/slurm/slurm.conf ] ||
         grep -Ev '^(ProctrackType|TaskPlugin|PrologFlags|Include.*slurm-hooks)' /src/tests/labs/slurm/slurm.conf >/etc/slurm/slurm.conf
-    # slurmd would not start: the lab's own is for v2.
     [ -e /sys/fs/cgroup/cgroup.controllers ] || /src/tests/labs/cells/v1.sh
     exit
 fi
