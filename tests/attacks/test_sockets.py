@@ -14,9 +14,10 @@ from tests.labs.base import Done
 
 EAFNOSUPPORT = 97
 REFUSE = '[mounts]\nsockets = "refuse"'
-# A process of the user's in the job, not in the container. Who connects is given a socket of the node's network.
+# A process of the user's in the job, not in the container. Who connects is given a socket of the node's network, that
+# network itself and the process.
 LISTEN = """
-import select, socket
+import os, select, socket
 stream, datagrams, packets = (socket.socket(socket.AF_UNIX, kind) for kind in (1, 2, 5))
 door = socket.create_server(("127.0.0.1", 0))
 stream.bind("s/streams"), datagrams.bind("s/datagrams"), packets.bind("s/packets")
@@ -34,19 +35,31 @@ while True:
         print(peer.recv(99).decode(), flush=True)
         line = socket.create_connection(door.getsockname())
         door.accept()[0].sendall(b"the network of the node")
-        socket.send_fds(peer, [b"x"], [line.fileno()])
+        network = os.open("/proc/self/ns/net", os.O_RDONLY)
+        socket.send_fds(peer, [b"x"], [line.fileno(), network, os.pidfd_open(os.getpid())])
 """
 # In the container: each way to one of these sockets, and what became of it.
 REACH = """
-import errno, json, os, socket as s
+import ctypes, errno, json, os, struct, socket as s
+
+PIDFD_SEND_SIGNAL, PIDFD_GETFD, SETNS = 424, 438, 308
+handed = {}
 
 def by_stream():
     with s.socket(s.AF_UNIX) as line:
         line.connect("/s/streams")
         line.send(b"a stream")
-        _, [(_, _, given)], _, _ = line.recvmsg(9, s.CMSG_SPACE(4))
-        with s.socket(fileno=int.from_bytes(given, "little")) as network:
+        _, [(_, _, given)], _, _ = line.recvmsg(9, s.CMSG_SPACE(12))
+        door, network, process = struct.unpack("3i", given)
+        handed["a network"] = tried(call, SETNS, network, 0)
+        handed["a process, its files"] = tried(call, PIDFD_GETFD, process, 0, 0)
+        handed["a process, a signal"] = tried(call, PIDFD_SEND_SIGNAL, process, 9, None, 0)
+        with s.socket(fileno=door) as network:
             return network.recv(99).decode()
+
+def call(*words):
+    if ctypes.CDLL(None, use_errno=True).syscall(*words) < 0:
+        raise OSError(ctypes.get_errno(), "")
 
 def by_datagram():
     with s.socket(s.AF_UNIX, s.SOCK_DGRAM) as line:
@@ -86,7 +99,7 @@ said = {
 for name in os.listdir("/s"):
     if name.startswith("own"):
         os.unlink(f"/s/{name}")
-print("SAID", json.dumps(said))
+print("SAID", json.dumps(said | handed))
 """
 OUTSIDE = """/usr/bin/python3 -I -c '
 import socket
@@ -175,6 +188,13 @@ def closed(cluster: Cluster) -> Scene:
 def test_as_installed_a_container_reaches_a_socket_in_a_mount_and_by_it_the_network(open_: Scene) -> None:
     assert open_.said["a stream"] == open_.later["a stream"] == "the network of the node", open_.done
     assert set(open_.got) == ALLOWED
+
+
+def test_a_descriptor_that_is_handed_in_leads_into_no_namespace_and_no_process(open_: Scene) -> None:
+    """setns(2), pidfd_getfd(2): seccomp. pidfd_send_signal(2): the kernel, to none but of this pid namespace."""
+    for said in (open_.said, open_.later):
+        expected = {"a network": "EPERM", "a process, its files": "EPERM", "a process, a signal": "EINVAL"}
+        assert {name: said[name] for name in expected} == expected, open_.done
 
 
 def test_where_the_site_closes_them_nothing_arrives(closed: Scene) -> None:
