@@ -32,11 +32,14 @@ class V1:
         return f"{self.mount}/pids{path}/{file}" if file else f"{self.mount}/pids{path}"
 
     def _hierarchies(self) -> list[str]:
-        """Mount points, each once: cpu and cpuacct may be links to one of both."""
+        """Mount points, each once: cpu and cpuacct may be links to one of both.
+
+        The v2 tree that systemd has beside them (/sys/fs/cgroup/unified) is one: runc 1.1 makes its cgroups there too.
+        """
         found = {}
         with os.scandir(self.mount) as entries:
             for entry in entries:
-                if entry.is_dir() and os.path.exists(f"{entry.path}/tasks"):  # the v2 tree beside has no tasks file
+                if entry.is_dir() and os.path.exists(f"{entry.path}/cgroup.procs"):
                     facts = os.stat(entry.path)
                     found[facts.st_dev, facts.st_ino] = entry.path
         return list(found.values())

@@ -97,7 +97,7 @@ def v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> V1:
     """Hierarchies of a node, in the place of the machine's."""
     for name in ("freezer", "pids"):
         (tmp_path / name / "slurm" / "uid_1001" / "job_4711").mkdir(parents=True)
-        (tmp_path / name / "tasks").touch()
+        (tmp_path / name / "cgroup.procs").touch()
     found = V1(str(tmp_path))
     monkeypatch.setattr(cgroups, "of", lambda version, mount="": found)
     return found

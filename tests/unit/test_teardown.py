@@ -77,10 +77,10 @@ def test_what_ignores_it_is_not_waited_for() -> None:
 
 @pytest.fixture
 def v1(tmp_path: Path) -> V1:
-    """Four hierarchies with a job each; systemd's is one that runc makes and Slurm does not remove."""
-    for name in ("freezer", "memory", "pids", "systemd"):
+    """Hierarchies with a job each; systemd's two are such as runc makes and Slurm does not remove."""
+    for name in ("freezer", "memory", "pids", "systemd", "unified"):
         (tmp_path / name / "slurm" / "uid_1" / "job_7").mkdir(parents=True)
-        (tmp_path / name / "tasks").touch()
+        (tmp_path / name / "cgroup.procs").touch()
     return V1(str(tmp_path))
 
 
