@@ -98,7 +98,15 @@ def _run(cell: Cell, slot: int, *, whole: bool) -> table.Result:
     paths = WHOLE if whole else ALONE.get(cell.change, PART + OWN.get(cell.change, ()))
     report = BUILD / f"{cell.name}.xml"
     report.unlink(missing_ok=True)
-    options = ("-q", "-rs", "--durations=15", "--timeout=300", f"--lab=node-{cell.name}", f"--junit-xml={report}")
+    timeout = 2400 if cell.stock else 300
+    options = (
+        "-q",
+        "-rs",
+        "--durations=15",
+        f"--timeout={timeout}",
+        f"--lab=node-{cell.name}",
+        f"--junit-xml={report}",
+    )
     began = time.monotonic()
     with open(BUILD / f"{cell.name}.log", "w") as log:
         subprocess.run(
