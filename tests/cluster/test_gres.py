@@ -56,9 +56,11 @@ def test_each_of_two_jobs_has_its_own_gpu_in_every_way(cluster: Cluster, gpus: N
     texts = [job.output for job in jobs]
     cluster.must(node, "rm -f here-* done-*", user="ann")
     assert verdicts == ["clean", "clean"]
-    assert sorted(said(texts[0], "job") + said(texts[1], "job")) == sorted((FIRST, SECOND)), texts
-    for text, job in zip(texts, jobs, strict=True):
-        (own,) = said(text, "job")
+    given = [said(text, "job") for text in texts]
+    if " 22.05" in cluster.must(node, "slurmd -V"):  # it lets a job have the devices of a GRES of which it has none
+        given = [[path for path in paths if path != FPGA] for paths in given]
+    assert sorted(given) == sorted([[FIRST], [SECOND]]), texts
+    for text, (own,), job in zip(texts, given, jobs, strict=True):
         assert {word: said(text, word) for word in ("all", "device", "exec", "restarted", "nothing")} == {
             "all": [own], "device": [own], "exec": [own], "restarted": [own], "nothing": [],
         }, text  # fmt: skip
