@@ -50,9 +50,16 @@ def verify(seen: Seen, job: JobFacts, asked: Units) -> list[str]:
 
 
 def check(node: Node) -> Iterable[Finding]:
-    if node.info and "name=no-new-privileges" not in (node.info.get("SecurityOptions") or ()):
+    if node.info and not _is_default(node):
         yield Finding(
             "no-new-privileges", "weak", "capabilities", "no-new-privileges is not dockerd's default",
             "the broker asks for it each time; that is one wall, and this would be the second",
             in_dockerd(node, "no-new-privileges"),
         )  # fmt: skip
+
+
+def _is_default(node: Node) -> bool:
+    release = str(node.info.get("ServerVersion", "")).partition(".")[0]
+    if release.isdigit() and int(release) < 23:  # its /info does not tell (seen of 20.10, and of 26)
+        return node.dockerd.options.get("no-new-privileges") is True
+    return "name=no-new-privileges" in (node.info.get("SecurityOptions") or ())

@@ -14,15 +14,17 @@ import pytest
 from slurm_hooks import check
 from slurm_hooks.check import holes, live
 from slurm_hooks.errors import HooksError, NodeFault
-from slurm_hooks.knobs.node import File, Finding, Node
+from slurm_hooks.knobs.node import Daemon, File, Finding, Node
 from tests.unit.nodes import (
     ADOPT,
     BROKEN,
     BROKER,
+    FILE,
     GOOD,
     OFFERING,
     SOCKET,
     chosen,
+    info,
     options,
     runc,
     selinux,
@@ -109,6 +111,13 @@ def test_a_profile_that_only_complains_is_told_with_its_mode() -> None:
 
 def test_a_kernel_whose_selinux_has_no_policy_is_not_asked_for_ours() -> None:
     assert found(selinux(selinux="", modules=frozenset(), info=without("apparmor").info)) == []
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_dockerd_that_does_not_tell_of_no_new_privileges_is_judged_by_its_file(*, said: bool) -> None:
+    old = info(ServerVersion="20.10.24+dfsg1", SecurityOptions=without("no-new-privileges").info["SecurityOptions"])
+    node = replace(old, dockerd=Daemon({**old.dockerd.options, "no-new-privileges": said}, FILE))
+    assert ({finding.name for finding in found(node)} & {"no-new-privileges"} == set()) is said
 
 
 def test_the_epilogs_time_has_the_grace_on_top() -> None:
