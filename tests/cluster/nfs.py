@@ -30,6 +30,8 @@ def mounted(cluster: Cluster) -> Iterator[str]:
     """Where it is. Skips on a node whose kernel has no NFS server."""
     if cluster.sh(cluster.node, "modprobe nfsd && modprobe nfsv4").status != 0:
         pytest.skip("the node's kernel has no NFS server")
+    if cluster.sh(cluster.node, "dpkg-query -W -f '${Version}' nfs-kernel-server | grep -q ':2[.]'").status != 0:
+        pytest.skip("with nfs-utils 3 a mount from the node itself hangs for good (sid, Linux 7.2)")
     cluster.must(cluster.node, SERVE)
     try:
         yield PLACE

@@ -36,9 +36,9 @@ class Packaged(Machine):
             raise LabMissing("no packages: make deb")
         super().up()
         if self.sh(self.controller, "test -e /run/lab-installed").status:
-            self._install()
+            self.installed()
 
-    def _install(self) -> None:
+    def installed(self) -> None:
         """As docs/install.md has it. Raises NodeLost with what the first command that failed has said."""
         self._must("mkdir -p /root/debs && cp /src/build/deb/*.deb /root/debs")
         for who, command in steps(self.suite, self.controller):
@@ -74,11 +74,11 @@ class OnStock(Packaged, Emulated):
     """Debian's own kernel."""
 
 
-def steps(suite: str, node: str) -> list[tuple[str, str]]:
+def steps(suite: str, node: str, mark: str = "typed on nodes of") -> list[tuple[str, str]]:
     """The page's commands for a node of a suite: who types each ("root", "login"), and it."""
     found = []
     for block in pages.blocks(pages.DOCS / "install.md"):
-        if isinstance(block, pages.Block) and suite in block.marks.get("typed on nodes of", "").split():
+        if isinstance(block, pages.Block) and suite in block.marks.get(mark, "").split():
             for command in block.commands:
                 found.append((command.who, command.text.replace("cn7", node).replace(IMAGE, "img")))
     return found

@@ -37,7 +37,10 @@ PART = (
     "tests/attacks/test_escapes.py",
 )
 # What one setting is about has tests of its own,
-OWN = {"devices": ("tests/cluster/test_gres.py",)}
+OWN = {
+    "": ("tests/cluster/test_packaged.py", "tests/cluster/test_reboot.py"),
+    "devices": ("tests/cluster/test_gres.py",),
+}
 # or these alone.
 ALONE = {
     "networks": ("tests/cluster/test_holding.py", "tests/cluster/test_networks.py", "tests/attacks/test_networks.py")

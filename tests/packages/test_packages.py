@@ -142,12 +142,13 @@ def test_it_is_not_removed_while_jobs_have_containers(suite: Suite) -> None:
     note.unlink()
 
 
-def test_it_is_not_removed_while_slurmd_needs_it(suite: Suite) -> None:
+@pytest.mark.parametrize("line", ["Include /etc/slurm/slurm-hooks.conf", f"Prolog={HOOKS[0]}"])
+def test_it_is_not_removed_while_slurm_needs_it(suite: Suite, line: str) -> None:
     conf = suite.root / "etc/slurm/slurm.conf"
-    conf.write_text("Include /etc/slurm/slurm-hooks.conf\n")
+    conf.write_text(f"# slurm-hooks\n{line}\n")
     refused = suite.run(REMOVE)
     assert refused.returncode != 0
-    assert "slurm-hooks: not removed: slurm.conf includes slurm-hooks.conf" in refused.stdout
+    assert "slurm-hooks: not removed: slurm.conf names slurm-hooks" in refused.stdout
     conf.unlink()
 
 
