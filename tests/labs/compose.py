@@ -73,6 +73,7 @@ class Compose:
         states = self._docker("inspect", "--format", state, *self._containers())
         if states.out.splitlines() != [f"true {digest}"] * 3:
             _say("starting ctl, cn1, cn2")
+            _script("compose/apparmor", "load")
             plugin = self._docker("compose", "version").status == 0
             compose = ("docker", "compose") if plugin else ("docker-compose",)
             options = ("--project-name", self._project, "--file", str(ROOT / "docker-compose.slurm.yml"))
