@@ -23,7 +23,7 @@ PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#
 
 .PHONY: help
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: install
 install:  ## the node's files: package, program, hooks, units (DESTDIR=… for packagers)
@@ -72,7 +72,7 @@ $(VENV):
 demo: $(VENV)  ## seven scenes on a real Slurm cluster of containers (LAB=uml: on a real node)
 	@$(PYTHON) -m tests.demo --lab $(or $(LAB),compose)
 
-demo-v2: $(VENV)  ## the same as a machine with cgroup v2 has it, which QEMU emulates: a quarter of an hour
+demo-v2: $(VENV)  ## the same as a machine with cgroup v2 has it, which QEMU emulates: half an hour and more
 	@$(PYTHON) -m tests.demo.newcomer
 
 bench: $(VENV)  ## what it costs, as paired ratios; build/bench.json
