@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package on a node that runs jobs: upgraded, downgraded, removed. On nodes that were installed from it."""
+"""The package on a node that runs jobs: upgraded, downgraded, removed. On nodes that were installed from it, by what
+docs/install.md says."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slurm_hooks import __version__
-from tests.cluster.slurm import Cluster
-from tests.cluster.test_upgrade import ATTACHED, main_pid
+from tests.cluster.slurm import Cluster, Job
+from tests.cluster.test_upgrade import main_pid
 from tests.labs.machine import SOURCE
-from tests.labs.packaged import Packaged, steps
+from tests.labs.packaged import SECONDS, Packaged, steps
 from tests.packages.suite import later
 
+REMOVE = "apt-get -qq -y remove slurm-hooks 2>&1"
+LOOK = "/usr/bin/python3 -IS /src/tests/cluster/ours.py"
 KEPT = "docker run -d --name kept img sleep 600 >/dev/null"
-LATER = f"{__version__}+later"
-# What the page says stays, what is Slurm's and Debian's own, and the lab's.
-STAYS = r"slurm-wlm|slurmd|slurmctld|slurmstepd|lab-|/src/|/usr/share/doc/slurm|apt/|dpkg/|journal|/root/debs"
-# Units, mounts, processes, sockets, files, tables and profiles of ours.
-OURS = f"""{{ systemctl list-unit-files --no-legend 'slurm-hooks*'; grep slurm-hooks /proc/self/mounts
-pgrep -af 'slurm-hooks|slurm-jobs' | grep -v $$; ss -xlH | grep slurm-hooks
-nft list tables 2>/dev/null | grep slurm_hooks; grep slurm-hooks /sys/kernel/security/apparmor/profiles
-ctr namespaces list -q | grep slurm-jobs
-find / -xdev \\( -name '*slurm-hooks*' -o -name '*slurm_hooks*' -o -name 'slurm-jobs*' \\) -not -path '/proc/*'
-}} | grep -Ev '{STAYS}'; true"""
+# Attached to a container that prints all the time, until it is told to end.
+STREAM = """rm -f go; docker run --rm -v $PWD:/w img sh -c 'n=0
+until [ -e /w/go ]; do n=$((n + 1)); echo line $n; sleep 0.1; done; exit 7'; echo "status $?"; rm -f go
+docker run --rm img echo served again; docker ps --format '{{.Names}} {{.State}}'"""
 
 
 @pytest.fixture
@@ -36,63 +36,103 @@ def site(cluster: Cluster) -> Packaged:
     return cluster.lab
 
 
-def install(cluster: Cluster, deb: str, options: str = "") -> None:
-    """As the page has it, with nobody to ask."""
-    cluster.must(cluster.node, f"apt-get -qq -y {options} install {deb} 2>&1", timeout=200)
+@pytest.fixture
+def moves(cluster: Cluster, node: str, site: Packaged, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The page's upgrade and downgrade. The release that the first one names lies where it is typed; that of this
+    checkout is on the node again afterwards."""
+    upgrade, downgrade = (
+        f"set -e; cd /root/debs; {command}" for _, command in steps(site.suite, node, "moved on nodes of")
+    )
+    (built,) = (SOURCE / "build" / "deb").glob("slurm-hooks_*.deb")
+    newer = later(built, version_of(upgrade), tmp_path)
+    with tempfile.TemporaryDirectory(dir=SOURCE / "build") as shown:  # the node sees it below /src
+        Path(shown).chmod(0o755)
+        shutil.copy(newer, shown)
+        cluster.must(node, f"cp /src/{Path(shown, newer.name).relative_to(SOURCE)} /root/debs/")
+    yield upgrade, downgrade
+    cluster.must(node, f"{downgrade}\nrm {newer.name}", timeout=SECONDS)
+    assert installed(cluster) == __version__
+
+
+def version_of(command: str) -> str:
+    """That of the package which an apt installs."""
+    (version,) = re.findall(r"/slurm-hooks_(\S+)_all\.deb", command)
+    return str(version)
+
+
+def installed(cluster: Cluster) -> str:
+    return cluster.must(cluster.node, "slurm-hooks --version").split()[1]
+
+
+def lines(job: Job) -> list[int]:
+    """The numbers of those that STREAM has printed."""
+    return [int(number) for number in re.findall(r"^line (\d+)$", job.output, re.MULTILINE)]
+
+
+def moved_under_a_job(cluster: Cluster, command: str) -> None:
+    """Type an upgrade or a downgrade while a job is at work: nothing of it ends, and the new release serves on."""
+    node, dockerd = cluster.node, "systemctl show -P MainPID slurm-hooks-docker"
+    job = cluster.sbatch(f"{KEPT}; {STREAM}")
+    job.wait_for_output("line 1")
+    old, kept = main_pid(cluster), cluster.must(node, dockerd)
+    cluster.must(node, command, timeout=SECONDS)
+    assert installed(cluster) == version_of(command)
+    cluster.wait(node, f"[ $(systemctl show -P MainPID slurm-hooks-broker) != {old} ]", "the new broker")
+    job.wait_for_output(f"line {lines(job)[-1] + 1}")
+    cluster.must(node, f"kill -0 {old}; touch ~ann/go")  # the old one serves the stream
+    assert job.wait()["verdict"] == "clean"
+    assert lines(job) == list(range(1, len(lines(job)) + 1))
+    assert "\nstatus 7\nserved again\nkept running\n" in job.output, job.output
+    cluster.wait(node, f"! kill -0 {old} 2>/dev/null", "the old broker's end")
+    assert cluster.must(node, dockerd) == kept
+
+
+def test_an_upgrade_under_a_job_ends_nothing_of_it(cluster: Cluster, moves: tuple[str, str]) -> None:
+    moved_under_a_job(cluster, moves[0])
+
+
+def test_a_downgrade_under_a_job_ends_nothing_of_it(cluster: Cluster, moves: tuple[str, str]) -> None:
+    cluster.must(cluster.node, moves[0], timeout=SECONDS)
+    moved_under_a_job(cluster, moves[1])
+
+
+def refused(cluster: Cluster) -> str:
+    """What of ours a removal that is refused says; the broker is the one that it was."""
+    before = main_pid(cluster)
+    done = cluster.sh(cluster.node, REMOVE, timeout=SECONDS)
+    assert done.status != 0, done
+    assert main_pid(cluster) == before
+    (said,) = re.findall(r"^slurm-hooks: .*", done.out, re.MULTILINE)
+    return str(said)
 
 
 @pytest.mark.usefixtures("site")
-def test_an_upgrade_and_a_downgrade_with_a_job_at_work_end_nothing(cluster: Cluster, node: str, tmp_path: Path) -> None:
-    (deb,) = (SOURCE / "build" / "deb").glob("slurm-hooks_*.deb")
-    shown = SOURCE / "build" / f"later-{node}-{cluster.lab.name}"  # where the node sees it, under /src
-    shown.mkdir(exist_ok=True)
-    newer = later(deb, LATER, tmp_path)
-    shutil.copy(newer, shown)
-    moves = {
-        LATER: (f"/src/{shown.relative_to(SOURCE)}/{newer.name}", ""),
-        __version__: (f"/root/debs/{deb.name}", "--allow-downgrades"),
-    }
-    try:
-        for version, (package, options) in moves.items():
-            job = cluster.sbatch(f"{KEPT}; {ATTACHED}; docker ps --format '{{{{.Names}}}} {{{{.State}}}}'")
-            job.wait_for_output("begun")
-            before = main_pid(cluster)
-            install(cluster, package, options)
-            assert cluster.must(node, "slurm-hooks --version").split() == ["slurm-hooks", version]
-            cluster.wait(node, f"[ $(systemctl show -P MainPID slurm-hooks-broker) != {before} ]", "the new broker")
-            cluster.must(node, "touch go", user="ann")
-            assert job.wait()["verdict"] == "clean"
-            expected = "begun\nline 1\nline 2\nline 3\nstatus 7\nserved again\nkept running\n"
-            assert expected in job.output, job.output
-    finally:
-        shutil.rmtree(shown)
+def test_a_removal_is_refused_while_slurm_names_us(cluster: Cluster, node: str) -> None:
+    assert refused(cluster).startswith("slurm-hooks: not removed: slurm.conf names slurm-hooks; ")
 
 
-def test_a_removal_is_refused_while_a_job_has_containers_and_while_slurm_runs_it(
-    cluster: Cluster, node: str, site: Packaged
-) -> None:
+def test_a_removal_is_refused_while_a_job_has_containers(cluster: Cluster, node: str, site: Packaged) -> None:
     conf = "/etc/slurm/slurm.conf"
-    job = cluster.sbatch(f"{KEPT}; echo begun; sleep 600")
-    job.wait_for_output("begun")
-    named = cluster.sh(node, "apt-get -qq -y remove slurm-hooks 2>&1", timeout=100)
-    cluster.must(node, rf"cp -p {conf} /root/kept.conf; sed -i '\,slurm-hooks\|=/etc/slurm/task_,d' {conf}")
-    held = cluster.sh(node, "apt-get -qq -y remove slurm-hooks 2>&1", timeout=100)
-    cluster.must(node, f"mv /root/kept.conf {conf}")
-    assert named.status and "slurm-hooks: not removed: slurm.conf names slurm-hooks" in named.out, named
-    assert held.status and "slurm-hooks: not removed: jobs have containers here; drain the node first" in held.out, held
-    job.cancel()
+    job = cluster.sbatch(f"{KEPT}; {STREAM}")
+    job.wait_for_output("line 1")
+    (forget,) = (command for _, command in steps(site.suite, node, "taken off nodes of") if conf in command)
+    # As where slurm.conf was changed, and nobody has looked for jobs; Slurm itself is not told.
+    cluster.must(node, f"cp -p {conf} /root/kept.conf; {forget.partition(' && ')[0]}")
+    said = refused(cluster)
+    cluster.must(node, f"mv /root/kept.conf {conf}; touch ~ann/go")
+    assert said.startswith("slurm-hooks: not removed: jobs have containers here; "), said
     assert job.wait()["verdict"] == "clean"
-    assert cluster.srun("docker run --rm img echo goes on").out.endswith("\ngoes on\n")
+    assert "\nstatus 7\nserved again\nkept running\n" in job.output, job.output
 
 
-def test_a_purge_leaves_nothing_of_ours_and_a_cluster_that_runs_jobs(
-    cluster: Cluster, node: str, site: Packaged
-) -> None:
-    assert "slurm-hooks-broker.service" in cluster.must(node, OURS), "what is to be gone was not seen"
-    for _, command in steps(site.suite, node, "taken off nodes of"):
-        cluster.must(node, command, timeout=200)
+def test_a_purge_leaves_nothing_of_ours_and_a_node_that_runs_jobs(cluster: Cluster, node: str, site: Packaged) -> None:
+    files = cluster.must(node, "dpkg -L slurm-hooks; ! dpkg -L slurm-hooks-msgspec 2>/dev/null || true")
+    seen = {line.split()[0] for line in cluster.must(node, LOOK, stdin=files).splitlines()}
+    assert seen >= {"unit", "process", "socket", "file", "profile", "namespace", "slurm"}, "what is to go was not seen"
     try:
-        assert cluster.must(node, OURS) == ""
+        for _, command in steps(site.suite, node, "taken off nodes of"):
+            cluster.must(node, command, timeout=SECONDS)
+        assert cluster.must(node, LOOK, stdin=files) == ""
         done = cluster.srun("echo runs; docker ps 2>&1")
         assert "runs\n" in done.out and "slurm-hooks" not in done.out, done
         assert cluster.drain_reason(node) == ""

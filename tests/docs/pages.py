@@ -15,10 +15,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 SHELLS = ("sh", "bash", "shell")  # a file of commands: it is run as a file, or says why it is not
 FENCE = re.compile(r"( *)```(\S*)$")
 MARK = re.compile(
-    r" *<!-- (not run|typed on nodes of|taken off nodes of|file|of|figures vary|job|node)(?:: (.+))? -->$"
+    r" *<!-- (not run|(?:typed|moved) on nodes of|taken off nodes of|file|of|figures vary|job|node)(?:: (.+))? -->$"
 )
 # Marks of a block that tests/cluster/test_docs.py leaves out.
-ELSEWHERE = ("not run", "typed on nodes of", "taken off nodes of")
+ELSEWHERE = ("not run", "typed on nodes of", "moved on nodes of", "taken off nodes of")
 ITEM = re.compile(r" *([-*]|\d+\.) ")
 PROMPT = re.compile(r"(ann@login\$|\$|#) (.*)")
 WHO = {"ann@login$": "login", "$": "job", "#": "root"}
