@@ -104,6 +104,10 @@ test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2,
 test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it
 	$(PYTEST) tests/cluster/test_selinux.py --lab uml-selinux
 
+.PHONY: test-pair
+test-pair: $(VENV)  ## on demand: jobs of two nodes, on two like lab (b)'s with a cable between them
+	$(PYTEST) tests/cluster/test_two_nodes.py tests/cluster/test_kinds.py --lab pair
+
 .PHONY: test-packages
 test-packages: $(VENV) deb dist  ## on demand: the packages on each suite: installed, run, upgraded, removed, purged
 	$(PYTEST) tests/packages
@@ -122,7 +126,7 @@ scale: $(VENV)  ## jobs at once and a thousand in a row: our time for each, what
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), each release, then what takes long
-	tests/all.sh test-unit test-packages test-compose nightly-uml test-nodes test-emulated demo-v2 scale abuse fuzz mutants
+	tests/all.sh test-unit test-packages test-compose nightly-uml test-pair test-nodes test-emulated demo-v2 scale abuse fuzz mutants
 
 .PHONY: nightly-uml
 nightly-uml: $(VENV)

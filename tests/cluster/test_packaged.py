@@ -130,8 +130,7 @@ def test_a_purge_leaves_nothing_of_ours_and_a_node_that_runs_jobs(cluster: Clust
     seen = {line.split()[0] for line in cluster.must(node, LOOK, stdin=files).splitlines()}
     assert seen >= {"unit", "process", "socket", "file", "profile", "namespace", "slurm"}, "what is to go was not seen"
     try:
-        for _, command in steps(site.suite, node, "taken off nodes of"):
-            cluster.must(node, command, timeout=SECONDS)
+        site.taken_off()
         assert cluster.must(node, LOOK, stdin=files) == ""
         done = cluster.srun("echo runs; docker ps 2>&1")
         assert "runs\n" in done.out and "slurm-hooks" not in done.out, done

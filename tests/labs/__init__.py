@@ -7,7 +7,7 @@ from tests.labs.base import Lab
 from tests.labs.cells import CELLS
 
 # Of the matrix (cells.py) one is `node-` and the name of the cell.
-NAMES = ("compose", "uml", "uml-selinux", "emulated", *(f"node-{cell.name}" for cell in CELLS))
+NAMES = ("compose", "uml", "uml-selinux", "pair", "emulated", *(f"node-{cell.name}" for cell in CELLS))
 
 
 def lab_named(name: str, which: str = "") -> Lab:
@@ -16,6 +16,10 @@ def lab_named(name: str, which: str = "") -> Lab:
         from tests.labs.compose import Compose
 
         return Compose(which)
+    if name == "pair":
+        from tests.labs.pair import Pair
+
+        return Pair(which)
     if name == "emulated":
         from tests.labs.emulated import Emulated
 

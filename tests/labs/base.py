@@ -27,7 +27,7 @@ class LabMissing(Exception):
 class Lab(Protocol):
     """A Slurm cluster made of real parts."""
 
-    name: str  # "compose", "uml" or "emulated"
+    name: str  # "compose", "uml", "pair" or "emulated"
     controller: str  # the host where sbatch, srun, squeue and scontrol are run
     nodes: tuple[str, ...]  # the compute nodes, by Slurm's name
     users: tuple[str, ...]  # accounts with a home on every node

@@ -53,6 +53,7 @@ class Machine:
     suite = "trixie"  # of Debian: the releases of Slurm and Docker that are on it
     kernel: tuple[str, ...] = ()  # words more for its command line, where the lab's start.sh takes any
     slow = 1.0  # how many times the seconds that others give it are
+    cable: socket.socket | None = None  # our end of one to another node, which the lab's start.sh plugs in
 
     def __init__(self, which: str = "") -> None:
         self.run = self._runs(which)
@@ -114,21 +115,32 @@ class Machine:
         return known.hexdigest()
 
     def up(self) -> None:
-        made_of = self._digest()
-        if self._keeper() and self._made_of.read_text() == made_of and not self._not_ready():
+        if self.stands():
             return
         self.down()
+        self.start()
+        self.wait()
+
+    def stands(self) -> bool:
+        """Does it run, made of what is here now, and take jobs?"""
+        return bool(self._keeper()) and self._made_of.read_text() == self._digest() and not self._not_ready()
+
+    def start(self) -> None:
+        """Begin to boot, where it does not run."""
         if reason := self.why_not():
             raise LabMissing(reason)
         image = self._image()
-        started = time.monotonic()
         self._say(f"booting; its console: {self.console}")
         self.run.mkdir(mode=0o700)
-        self._made_of.write_text(made_of)
+        self._made_of.write_text(self._digest())
         self._boot(image)
+
+    def wait(self) -> None:
+        """Until it takes jobs."""
+        began = self._made_of.stat().st_mtime
         if reason := self._not_ready():
             raise NodeLost(f"not ready for jobs\n{reason}")
-        self._say(f"ready after {time.monotonic() - started:.1f} s")
+        self._say(f"ready after {time.time() - began:.1f} s")
 
     def reboot(self) -> None:
         image = self._image()
@@ -155,6 +167,7 @@ class Machine:
         namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         keeper = [sys.executable, "-I", str(LABS / "node/keeper.py"), str(self.run)]
         kernel = [str(LABS / self.name / "start.sh"), image, str(SOURCE), str(self.run), *self.kernel]
+        cable = [self.cable.fileno()] if self.cable else []
         with open(self.console, "wb") as console:
             subprocess.run(
                 # Nobody's child: it outlives us, and leaves no zombie with us when it ends.
@@ -164,6 +177,8 @@ class Machine:
                 stdout=console,
                 stderr=console,
                 cwd="/",
+                pass_fds=cable,
+                env={**os.environ, "CABLE": "".join(map(str, cable))},
             )
         deadline = time.monotonic() + 10
         while not self._keeper():

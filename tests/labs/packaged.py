@@ -60,6 +60,12 @@ class Packaged(Machine):
         if reason := self._not_ready():
             raise NodeLost(f"not ready for jobs with {self.cell.change or 'the site'} set\n{reason}")
 
+    def taken_off(self) -> None:
+        """As the page has that. Where nobody comes to `installed` again, `up` does."""
+        self._must("rm -f /run/lab-installed")
+        for _, command in steps(self.suite, self.controller, "taken off nodes of"):
+            self._must(command)
+
     def _must(self, script: str, user: str = "root") -> None:
         done = self.sh(self.controller, script, user=user, timeout=SECONDS)
         if done.status:

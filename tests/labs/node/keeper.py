@@ -6,7 +6,7 @@
 Started as process 1 of a pid and a mount namespace, so that whatever ends it, a kill
 included, ends every process of the node and takes every mount away. PROGRAM becomes
 the kernel: $BELL is a descriptor for the node's ttyS0, $TTY one for its ttyS1, and RUN/mail
-a directory that it shows the node as /run/lab.
+a directory that it shows the node as /run/lab. Where we have a $CABLE, the kernel has it.
 
     RUN/agent.sock   one connection a command: a line of JSON there, one back
     RUN/tty.sock     one connection at a time, spliced to the node's ttyS1
@@ -109,7 +109,7 @@ def main(run: Path, program: Sequence[str]) -> int:
     kernel = subprocess.Popen(
         program,
         stdout=subprocess.PIPE,  # a kernel polls its console, which a file cannot be
-        pass_fds=[theirs0.fileno(), theirs1.fileno()],
+        pass_fds=[theirs0.fileno(), theirs1.fileno(), *map(int, os.environ.get("CABLE", "").split())],
         env={**os.environ, "BELL": str(theirs0.fileno()), "TTY": str(theirs1.fileno())},
     )
     theirs0.close()

@@ -5,14 +5,21 @@
 set -eu
 
 # slurmd and munged ask getaddrinfo, which answers nothing while lo is the only interface.
-modprobe dummy numdummies=0
-ip link add lab0 type dummy
-ip address add "$(getent hosts "$(hostname)" | cut -d ' ' -f 1)/24" dev lab0
-ip link set lab0 up
+link=vec0 # the cable to another node, where there is one
+if [ ! -e /sys/class/net/$link ]; then
+    link=lab0
+    modprobe dummy numdummies=0
+    ip link add $link type dummy
+fi
+ip address add "$(getent hosts "$(hostname)" | cut -d ' ' -f 1)/24" dev $link
+ip link set $link up
 
 # What Debian's own kernels have from the start.
 sysctl -qw kernel.unprivileged_bpf_disabled=1
 
+if grep -qw lab.pair /proc/cmdline; then
+    sed -i 's/^NodeName=uml1 /NodeName=uml[1-2] /' /etc/slurm/nodes.conf
+fi
 if grep -qw lab.bare /proc/cmdline; then
     # A site's node before slurm-hooks; tests/labs/packaged.py is its operator.
     [ -e /etc/slurm/slurm.conf ] ||

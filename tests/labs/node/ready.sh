@@ -3,7 +3,8 @@
 # In the node: wait until it takes jobs, or say why it will not. `ready.sh busy`: it may have jobs, of before a reboot.
 set -eu
 
-units='lab-node munge containerd slurmctld slurmd'
+units='lab-node munge containerd slurmd'
+! grep -q "^SlurmctldHost=$(hostname)$" /etc/slurm/nodes.conf || units="$units slurmctld"
 # Both wait for what the boot, or node.sh, has begun.
 systemctl is-system-running --wait >/dev/null || true # failed units: below
 if [ -d /usr/lib/slurm-hooks ]; then # not so on a node that waits for its operator

@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # start.sh IMAGE SOURCE RUN [WORD...]: become the kernel of lab (b), for node/keeper.py: descriptor $BELL is the node's
-# ttyS0, $TTY its ttyS1; the console is on standard output. WORD is one more of the kernel's command line.
+# ttyS0, $TTY its ttyS1, $CABLE, if any, its vec0; the console is on standard output. WORD is one more of the kernel's
+# command line.
 set -eu
 
 image=$1 source=$2 run=$3
 shift 3
 words=$*
+[ -z "${CABLE-}" ] || words="$words vec0:transport=fd,fd=$CABLE"
 memory=2048 # MiB
 
 # The kernel's world: its libc is newer than the host's, so it lives in a root of its own.
