@@ -23,7 +23,7 @@ PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#
 
 .PHONY: help
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: install
 install:  ## the node's files: package, program, hooks, units (DESTDIR=… for packagers)
@@ -68,9 +68,12 @@ pages: $(VENV)  ## man pages and bash completion anew, from the command line and
 $(VENV):
 	@tests/venv.sh $@
 
-.PHONY: demo bench shell
+.PHONY: demo demo-v2 bench shell
 demo: $(VENV)  ## seven scenes on a real Slurm cluster of containers (LAB=uml: on a real node)
 	@$(PYTHON) -m tests.demo --lab $(or $(LAB),compose)
+
+demo-v2: $(VENV)  ## the same as a machine with cgroup v2 has it, which QEMU emulates: half an hour and more
+	@$(PYTHON) -m tests.demo.newcomer
 
 bench: $(VENV)  ## what it costs, as paired ratios; build/bench.json
 	@$(PYTHON) -m tests.bench
@@ -123,7 +126,7 @@ scale: $(VENV)  ## jobs at once and a thousand in a row: our time for each, what
 
 .PHONY: nightly
 nightly: $(VENV)  ## before a release: all of the suite on both labs, lab (c), each release, then what takes long
-	tests/all.sh test-unit test-packages test-compose nightly-uml test-pair test-nodes test-emulated scale abuse fuzz mutants
+	tests/all.sh test-unit test-packages test-compose nightly-uml test-pair test-nodes test-emulated demo-v2 scale abuse fuzz mutants
 
 .PHONY: nightly-uml
 nightly-uml: $(VENV)

@@ -27,6 +27,7 @@ def main() -> int:
         epilog="example: python3 -m tests.demo --lab uml",
     )
     parser.add_argument("--lab", choices=("compose", "uml"), default="compose", help="where (default: compose)")
+    parser.add_argument("--down", action="store_true", help="stop the cluster afterwards")
     wish = parser.parse_args()
     story = Story()
     story.wait("a Slurm cluster is built and started (minutes the first time, seconds after that)")
@@ -61,7 +62,9 @@ def main() -> int:
         return 1
     finally:
         demo.cluster.sh(lab.controller, "scancel -u ann; scancel -u bob")
-    story.end(EXPLORE)
+    if wish.down:
+        lab.down()
+    story.end("" if wish.down else EXPLORE)
     return 0
 
 

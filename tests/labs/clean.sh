@@ -28,6 +28,7 @@ if DOCKER_HOST=$("$labs/dockerd.sh" status); then
     } >/dev/null
 fi
 "$labs/dockerd.sh" stop
+"$labs/compose/apparmor" unload
 
 if [ "${1:-}" = --all ]; then
     rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-*.tar \

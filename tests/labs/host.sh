@@ -17,6 +17,8 @@ need shellcheck shellcheck
 docker info >/dev/null 2>&1 || need dockerd docker.io
 need docker docker.io
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
+# Where the kernel has it, Docker makes use of it only with the parser, and the jobs' containers want their profile.
+[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || need apparmor_parser apparmor
 if [ "${1-}" = emulated ]; then
     need qemu-system-x86_64 qemu-system-x86
     need qemu-img qemu-utils

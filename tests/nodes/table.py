@@ -27,6 +27,7 @@ SETTINGS = {
     "private-tmp": "`job_container/tmpfs`, from 25.11 on `namespace/tmpfs`",
     "namespace-linux": "`namespace/linux`, with a pid namespace",
     "networks": "Debian's own kernel 6.12 (lab (c)): restricted networks, cpuset, io",
+    "selinux": "SELinux, enforcing",
     "containerd-store": "images in containerd's store",
     "crun": "`default-runtime` crun",
 }
@@ -43,6 +44,9 @@ WHY_NOT = {
     ("namespace-linux", "22.05"): "from 25.11 on",
     ("namespace-linux", "24.11"): "from 25.11 on",
     ("networks", "22.05"): "not tried",
+    ("selinux", "22.05"): "not tried",
+    ("selinux", "24.11"): "lab (b), by `make test-selinux`",
+    ("selinux", "26.05"): "not tried",
     ("networks", "24.11"): "`make test-emulated`",
     ("containerd-store", "22.05"): "from Docker 24 on",
     ("containerd-store", "24.11"): "refused, in words: the broker cannot look into such images",
