@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.slurm import Cluster
+from tests.cluster.slurm import Cluster, Job
 from tests.cluster.test_identity import requeued
 from tests.cluster.test_sweep import containers, sweep
 from tests.labs.base import LabMissing
@@ -15,12 +15,20 @@ RUN = """docker run -d -v $HOME:/w img sleep 600; docker create img; echo run ${
 until [ -e go ]; do sleep 0.1; done; rm go; docker ps -q | wc -l; echo over; sleep 600"""
 
 
+def saved(cluster: Cluster, job: Job) -> None:
+    """Until slurmctld has a job, as it is now, in its file: where it dies with the node, it knows no more than that."""
+    said = f"saved-{job.id}"
+    cluster.must(cluster.lab.controller, f"scontrol update jobid={job.id} comment={said}")
+    cluster.wait(cluster.lab.controller, f"grep -q {said} /var/lib/slurm/slurmctld/job_state", "slurmctld's file")
+
+
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_what_runs_before_and_after_a_reboot_is_told_apart(cluster: Cluster, node: str) -> None:
     again, gone = (cluster.sbatch(RUN, options=f"--requeue {SMALL}") for _ in range(2))
     for job in (again, gone):
         job.wait_for_output("run 0")
+        saved(cluster, job)
     # /run is emptied by the boot; where a site keeps it, the records come back with it.
     cluster.must(node, f"cp -a /run/slurm-hooks/jobs/{again.id}-0-* /var/tmp/")
     try:
