@@ -19,8 +19,6 @@ GRES = f"Name=gpu File={FIRST}\nName=gpu File={SECOND}\nName=fpga File={FPGA}\n"
 CONFIGURE = """cd /etc/slurm; mkdir -p before; cp nodes.conf cgroup.conf before
 sed -i 's/RealMemory=[0-9]*/& Gres=gpu:2,fpga:1/; 1i GresTypes=gpu,fpga' nodes.conf
 sed -i '/ConstrainDevices/d' cgroup.conf; echo ConstrainDevices=yes >>cgroup.conf; cat >gres.conf"""
-# slurmctld of 22.05 takes no new GRES by a reconfigure.
-RECONFIGURE = 'case "$(slurmd -V)" in *" 22."*) systemctl restart slurmctld slurmd;; *) scontrol reconfigure;; esac'
 BACK = "cd /etc/slurm; mv before/* .; rmdir before; rm gres.conf"
 
 
@@ -32,8 +30,11 @@ def with_gpus(cluster: Cluster) -> Iterator[None]:
         if cluster.sh(cluster.node, f"grep -qw {number.split()[1]} /proc/misc").status:
             pytest.skip(f"the kernel of this lab has no device {number}")
 
+    # slurmctld of 22.05 takes no new GRES by a reconfigure.
+    reread = "systemctl restart slurmctld slurmd" if cluster.release == (22, 5) else "scontrol reconfigure"
+
     def reconfigured() -> None:
-        cluster.must(cluster.lab.controller, RECONFIGURE)
+        cluster.must(cluster.lab.controller, reread)
         cluster.wait_idle(cluster.node)
 
     cluster.cancel_all()

@@ -94,6 +94,12 @@ class Cluster:
         return 2 if self.sh(self.node, "test -e /sys/fs/cgroup/cgroup.controllers").status == 0 else 1
 
     @property
+    def release(self) -> tuple[int, int]:
+        """Of Slurm on the nodes."""
+        year, month, *_ = self.must(self.node, "slurmd -V").split()[-1].split(".")  # slurm-wlm 24.11.5
+        return int(year), int(month)
+
+    @property
     def has_systemd(self) -> bool:
         """Does systemd run the nodes?"""
         return self.sh(self.node, "test -d /run/systemd/system").status == 0

@@ -9,17 +9,12 @@ import pytest
 
 from tests.cluster.slurm import Cluster
 
-REAL, PLACE, UNITS = "/var/lib/lab-homes", "/srv/lab-auto", "/run/systemd/system"
+REAL, PLACE = "/var/lib/lab-homes", "/srv/lab-auto"
 MAKE = f"""set -e
 mkdir -p {REAL}/project {PLACE}
 chown ann:ann {REAL}/project
-printf '[Mount]\\nWhat={REAL}/project\\nType=none\\nOptions=bind\\n' >{UNITS}/srv-lab\\\\x2dauto.mount
-printf '[Automount]\\nWhere={PLACE}\\n' >{UNITS}/srv-lab\\\\x2dauto.automount
-sed -i '/What=/i Where={PLACE}' {UNITS}/srv-lab\\\\x2dauto.mount
-systemctl daemon-reload
-systemctl start 'srv-lab\\x2dauto.automount'"""
-END = f"""systemctl stop 'srv-lab\\x2dauto.automount' 'srv-lab\\x2dauto.mount'; rm {UNITS}/srv-lab*auto.*
-systemctl daemon-reload; rm -r {REAL}; rmdir {PLACE}"""
+systemd-mount --automount=yes --type=none --options=bind --fsck=no {REAL}/project {PLACE}"""
+END = f"systemd-umount {PLACE}; rm -r {REAL}; rmdir {PLACE}"
 
 
 @pytest.fixture

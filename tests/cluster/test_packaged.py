@@ -126,7 +126,7 @@ def test_a_removal_is_refused_while_a_job_has_containers(cluster: Cluster, node:
 
 
 def test_a_purge_leaves_nothing_of_ours_and_a_node_that_runs_jobs(cluster: Cluster, node: str, site: Packaged) -> None:
-    files = cluster.must(node, "dpkg -L slurm-hooks; ! dpkg -L slurm-hooks-msgspec 2>/dev/null || true")
+    files = cluster.must(node, "dpkg -L slurm-hooks; dpkg -L slurm-hooks-msgspec 2>/dev/null || true")
     seen = {line.split()[0] for line in cluster.must(node, LOOK, stdin=files).splitlines()}
     assert seen >= {"unit", "process", "socket", "file", "profile", "namespace", "slurm"}, "what is to go was not seen"
     try:

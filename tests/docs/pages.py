@@ -14,11 +14,9 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 SHELLS = ("sh", "bash", "shell")  # a file of commands: it is run as a file, or says why it is not
 FENCE = re.compile(r"( *)```(\S*)$")
-MARK = re.compile(
-    r" *<!-- (not run|(?:typed|moved) on nodes of|taken off nodes of|file|of|figures vary|job|node)(?:: (.+))? -->$"
-)
-# Marks of a block that tests/cluster/test_docs.py leaves out.
-ELSEWHERE = ("not run", "typed on nodes of", "moved on nodes of", "taken off nodes of")
+NODES = ("typed on nodes of", "moved on nodes of", "taken off nodes of")  # with the suites that they are of
+ELSEWHERE = ("not run", *NODES)  # marks of a block that tests/cluster/test_docs.py leaves out
+MARK = re.compile(rf" *<!-- ({'|'.join(ELSEWHERE)}|file|of|figures vary|job|node)(?:: (.+))? -->$")
 ITEM = re.compile(r" *([-*]|\d+\.) ")
 PROMPT = re.compile(r"(ann@login\$|\$|#) (.*)")
 WHO = {"ann@login$": "login", "$": "job", "#": "root"}

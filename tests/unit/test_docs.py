@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from slurm_hooks.settings import Settings
-from tests.docs.pages import ELSEWHERE, SHELLS, Block, Unreadable, agrees, blocks, pages, scenes
+from tests.docs.pages import ELSEWHERE, NODES, SHELLS, Block, Unreadable, agrees, blocks, pages, scenes
 from tests.labs.cells import SUITES
 from tests.unit.policy import ROOT
 
@@ -56,7 +56,7 @@ def test_each_command_is_run_or_says_why_not(page: Path) -> None:
         if block.info in ("console", *SHELLS):
             marked = any(block.marks.get(mark) for mark in ELSEWHERE)
             assert block.line in run or marked, f"{page.name}:{block.line}: neither run nor marked"
-        named = {suite for mark in ELSEWHERE[1:] for suite in block.marks.get(mark, "").split()}
+        named = {suite for mark in NODES for suite in block.marks.get(mark, "").split()}
         assert named <= set(SUITES), f"{page.name}:{block.line}: no suite"
 
 
