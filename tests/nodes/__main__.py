@@ -38,7 +38,7 @@ PART = (
 )
 # What one setting is about has tests of its own,
 OWN = {
-    "": ("tests/cluster/test_packaged.py", "tests/cluster/test_reboot.py"),
+    "": ("tests/cluster/test_reboot.py", "tests/cluster/test_packaged.py"),  # a reboot leaves more to purge
     "devices": ("tests/cluster/test_gres.py",),
 }
 # or these alone.
