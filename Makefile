@@ -52,10 +52,14 @@ uninstall:  ## what install has put there, but for the site's configuration and 
 	rm -rf $(DESTDIR)$(libdir) $(DESTDIR)/usr/share/slurm-hooks $(DESTDIR)/usr/bin/slurm-hooks
 	rm -f $(DESTDIR)$(man)/man[15]/slurm-hooks*
 
-.PHONY: deb dist
+.PHONY: deb rpm dist
 deb:  ## Debian packages for bookworm, trixie and sid, in build/deb/
 	@tests/packages/deb.sh build/deb
 	@ls -sh build/deb
+
+rpm:  ## an RPM package for Fedora and Enterprise Linux from 10 on, in build/rpm/
+	@tests/packages/rpm.sh build/rpm
+	@ls -sh build/rpm
 
 dist: $(VENV)  ## a wheel and an sdist, in build/dist/
 	@tests/packages/dist.sh build/dist
@@ -109,7 +113,7 @@ test-pair: $(VENV)  ## on demand: jobs of two nodes, on two like lab (b)'s with 
 	$(PYTEST) tests/cluster/test_two_nodes.py tests/cluster/test_kinds.py --lab pair
 
 .PHONY: test-packages
-test-packages: $(VENV) deb dist  ## on demand: the packages on each suite: installed, run, upgraded, removed, purged
+test-packages: $(VENV) deb rpm dist  ## on demand: the packages on each suite: installed, run, upgraded, removed, purged
 	$(PYTEST) tests/packages
 
 .PHONY: test-nodes

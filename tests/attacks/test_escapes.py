@@ -8,11 +8,15 @@ import pytest
 from tests.cluster.slurm import Cluster, Job
 from tests.labs.base import Done
 
-# Slurm 22.05, and no later one here, makes the directory of a task's cgroup its user's, and nothing in it: see below.
-BUT_ITS_TASKS = "grep -vE $(srun -V | grep -q ' 22[.]05' && echo '/step_[^/]+/user/task_[0-9]+$' || echo '^$')"
+# Slurm 22.05, and no later one here, makes the directory of a task's cgroup (v1: and of its step's, where Slurm itself
+# has a controller) its user's, and nothing in it: see below.
+BUT_ITS_TASKS = """grep -vE $(srun -V | grep -q ' 22[.]05' &&
+    echo '/step_[^/]+/user/task_[0-9]+$|^/sys/fs/cgroup/[^/]+/slurm.*/step_[^/]+(/task_[0-9]+)?$' || echo '^$')"""
 # In the job script, as its user. `leave` tries to move a process of its own to another cgroup.
 IN_THE_JOB = {
-    "files of cgroups that it may write": "find /sys/fs/cgroup -type f -writable 2>/dev/null",
+    # v1's cgroup.event_control is everybody's: what is written there is judged by the files that it names.
+    "files of cgroups that it may write": """find /sys/fs/cgroup -type f -writable ! -name cgroup.event_control \
+    2>/dev/null""",
     "directories of cgroups that it may write": f"find /sys/fs/cgroup -type d -writable 2>/dev/null | {BUT_ITS_TASKS}",
     "leave for the root": """sleep 60 & for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
     echo $! > $procs && echo left; done; kill $!""",
@@ -75,12 +79,21 @@ def test_the_job_does_not_get_out(tried: dict[str, Done], name: str) -> None:
     assert tried[name].out == "", tried[name]
 
 
-def test_a_cgroup_that_it_made_below_its_tasks_goes_with_the_job(cluster: Cluster, node: str) -> None:
-    job = cluster.run(
-        "for t in $(find /sys/fs/cgroup -type d -path '*/user/task_*'); do mkdir -p $t/x/y; done\n"
-        "docker run -d img true"
-    )
+# Into cgroups of its own, where it may make any, the job moves what is its user's: a process, and its container's.
+MOVED = """grep -q :pids: /proc/self/cgroup && TREE=:pids:
+sleep 7020 & docker run -d img sleep 7021 >/dev/null
+for t in $(find /sys/fs/cgroup -type d -writable -path "*job_$SLURM_JOB_ID*"); do
+    mkdir -p $t/x/y && for pid in $(pgrep -fx 'sleep 702[01]'); do echo $pid > $t/x/cgroup.procs; done
+done 2>/dev/null
+cat $(pgrep -fx 'sleep 702[01]' | sed 's,.*,/proc/&/cgroup,') | grep ${TREE:-^0::} | grep -v "/job_$SLURM_JOB_ID"
+echo moved"""
+
+
+def test_what_it_moved_into_cgroups_of_its_own_goes_with_the_job(cluster: Cluster, node: str) -> None:
+    job = cluster.run(MOVED)
     assert job.wait()["verdict"] == "clean"  # and nothing is left, which is looked at after each test
+    assert "moved" in job.output and "::/" not in job.output and ":pids:" not in job.output, job.output
+    assert cluster.sh(node, "pgrep -fx 'sleep 702[01]'").status == 1
 
 
 @pytest.mark.parametrize("name", INSIDE)

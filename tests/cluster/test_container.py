@@ -43,7 +43,8 @@ def test_the_kernel_says_that_it_is_confined(cluster: Cluster, sleeper: Job) -> 
 def test_its_cgroup_lies_below_the_jobs_in_every_hierarchy(cluster: Cluster, sleeper: Job) -> None:
     pid = first_pid(cluster, sleeper)
     lines = cluster.must(sleeper.node, f"cat /proc/{pid}/cgroup").splitlines()
-    wanted = [line for line in lines if not line.startswith("0::") or cluster.version == 2]
+    # Neither Slurm nor runc 1.1 knows v1's misc, by which the kernel counts what no container gets (misc.rst).
+    wanted = [line for line in lines if not (line.startswith("0::") or ":misc:" in line) or cluster.version == 2]
     assert wanted and all(f"{sleeper.cgroup}/" in line for line in wanted), lines
 
 

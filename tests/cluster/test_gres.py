@@ -168,7 +168,8 @@ def test_a_name_that_means_another_device_meanwhile_gives_none(cluster: Cluster,
         job.wait()
     finally:
         cluster.must(node, f"{MAKE}; rm /home/ann/go")
-    if cluster.version == 1:  # Slurm's fence around the job holds for its containers too: none starts
+    # On v1 Slurm's fence around the job holds for its containers too: none starts. 22.05 leaves the FPGA open (above).
+    if cluster.version == 1 and cluster.release != (22, 5):
         assert f'failed to write "{NUMBERS[FPGA]} rw"' in job.output, job.output
     else:
         assert f"devices: {FIRST} is the device {NUMBERS[FPGA]}, not {NUMBERS[FIRST]}" in job.output, job.output

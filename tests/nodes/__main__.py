@@ -40,6 +40,7 @@ PART = (
 OWN = {
     "": ("tests/cluster/test_reboot.py", "tests/cluster/test_packaged.py"),  # a reboot leaves more to purge
     "devices": ("tests/cluster/test_gres.py",),
+    "v1": ("tests/cluster/test_gres.py",),
 }
 # or these alone.
 ALONE = {

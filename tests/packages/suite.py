@@ -46,9 +46,9 @@ class Suite:
 
 
 @contextmanager
-def unpacked(name: str) -> Iterator[Suite]:
-    """A suite's tree, fresh; it is removed at the end."""
-    made = subprocess.run([str(HERE / "suite.sh"), name, *BEFORE], stdout=subprocess.PIPE, text=True, check=True)
+def unpacked(name: str, *more: str) -> Iterator[Suite]:
+    """A suite's tree, fresh, with these packages more; it is removed at the end."""
+    made = subprocess.run([str(HERE / "suite.sh"), name, *BEFORE, *more], stdout=subprocess.PIPE, text=True, check=True)
     tar = Path(made.stdout.strip())
     root = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=tar.parent))
     try:

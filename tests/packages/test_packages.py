@@ -187,3 +187,12 @@ def test_the_sdist_has_what_builds_the_rest() -> None:
         "etc/docker/slurm-jobs.json",
         "docs/man/slurm-hooks.1",
     } <= names
+
+
+def test_the_same_sources_make_the_same_bytes(tmp_path: Path) -> None:
+    for script, kept in (("deb.sh", DEBS), ("dist.sh", ROOT / "build" / "dist"), ("rpm.sh", ROOT / "build" / "rpm")):
+        made = tmp_path / script
+        subprocess.run([ROOT / "tests" / "packages" / script, made], capture_output=True, check=True)
+        assert {one.name: one.read_bytes() for one in made.iterdir()} == {
+            one.name: one.read_bytes() for one in kept.iterdir() if not one.name.startswith(".")
+        }, script
