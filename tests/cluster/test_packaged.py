@@ -135,6 +135,8 @@ def test_a_purge_leaves_nothing_of_ours_and_a_node_that_runs_jobs(cluster: Clust
         done = cluster.srun("echo runs; docker ps 2>&1")
         assert "runs\n" in done.out and "slurm-hooks" not in done.out, done
         assert cluster.drain_reason(node) == ""
+        cluster.wait_idle(node)
+        assert cluster.left_on(node) == [], "Slurm's own, of a job without us"
     finally:
         site.installed()
     assert cluster.srun("docker run --rm img echo again").out.endswith("\nagain\n")
