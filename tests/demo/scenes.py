@@ -91,7 +91,9 @@ def docker_run_in_a_job(demo: Demo) -> None:
     story.seen(job.output.replace("started", ""))
     plain = cluster.docker(demo.node, "run -d --network none img sleep 600").out.strip()
     try:
-        ours, theirs = demo.facts(demo.containers()[0]), demo.facts(plain)
+        running = demo.containers()
+        story.check(bool(running), "dockerd has a container of the job")
+        ours, theirs = demo.facts(running[0]), demo.facts(plain)
         story.table(("read on the node", "in the job", "plain docker"), [(k, ours[k], theirs[k]) for k in ours])
     finally:
         cluster.docker(demo.node, f"rm -f {plain}")
