@@ -94,6 +94,20 @@ def asked(cluster: Cluster) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"(\w+)\s*\(\s*\d+\) count:(\d+)", part)}
 
 
+# The daemons of a node, by their command lines.
+DAEMONS = {"broker": "slurm-hooks broker$", "dockerd": "dockerd --config", "containerd": "containerd$"}
+
+
+def resident(cluster: Cluster) -> dict[str, int]:
+    """Megabytes of memory that each of the node's daemons has."""
+    said = cluster.must(cluster.node, "ps -eo rss=,args=").splitlines()
+    rss = {line.strip().partition(" ")[2]: int(line.split()[0]) for line in said}
+    return {
+        name: max((kilobytes for line, kilobytes in rss.items() if re.search(pattern, line)), default=0) // 1024
+        for name, pattern in DAEMONS.items()
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: within the bars."""
     parser = argparse.ArgumentParser(
@@ -117,21 +131,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures[f"{number} at once"] = _medians(taken(cluster), ran)
             _say(wish.json, f"{number:4} at once: {figures[f'{number} at once']}")
         cluster.must(cluster.lab.controller, "sdiag --reset")
+        logged = int(cluster.must(cluster.node, f"stat -c %s {EVENTS}"))
         row = jobs(cluster, wish.row, 4, 3 * wish.row)
         counts = asked(cluster)
         times = taken(cluster)
         hundreds = [_medians(times, row[at : at + 100]) for at in range(0, len(row), 100)]
         for at, medians in enumerate(hundreds):
             _say(wish.json, f"{100 * at + 1:4} to {100 * at + 100}: {medians}")
-        left = cluster.must(cluster.node, f"find /run/slurm-hooks -type f | wc -l; stat -c %s {EVENTS}").split()
+        memory = resident(cluster)
+        files = int(cluster.must(cluster.node, "find /run/slurm-hooks -type f | wc -l"))
+        logged = int(cluster.must(cluster.node, f"stat -c %s {EVENTS}")) - logged
     flat = {hook: round(hundreds[-1][hook] / hundreds[0][hook], 2) for hook in hundreds[0]}
     strange = {name: count for name, count in counts.items() if not SLURMS.fullmatch(name)}
     figures |= {"hundreds": hundreds, "last / first": flat, "asked of slurmctld": counts, "not Slurm's own": strange}
-    figures |= {"files in the run directory": int(left[0]), "bytes of log": int(left[1])}
+    figures |= {"files in the run directory": files, "bytes of log for a job": logged // wish.row, "megabytes": memory}
     BUILD.mkdir(exist_ok=True)
     (BUILD / "scale.json").write_text(json.dumps(figures, indent=1) + "\n")
     if wish.json:
         print(json.dumps(figures, indent=1))
+    _say(
+        wish.json, f"files in the run directory: {files}; a job's log: {logged // wish.row} bytes; megabytes: {memory}"
+    )
     good = not strange and all(ratio <= FLAT for ratio in flat.values())
     _say(
         wish.json,
