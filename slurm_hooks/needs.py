@@ -262,13 +262,15 @@ def no_parent_from_client(options: Options, asked: Asked | None = None) -> Optio
     return kept
 
 
-def _overlay2(options: Options, asked: Asked) -> Options | None:
+def _store(options: Options, asked: Asked) -> Options | None:
     features = options.get("features") or {}
-    if options.get("storage-driver") == "overlay2" and features.get("containerd-snapshotter") is False:
+    driver, containerds = options.get("storage-driver"), features.get("containerd-snapshotter")
+    if containerds and driver in (None, "overlay2", "overlayfs"):
+        return options
+    if driver == "overlay2" and containerds is False:
         return options
     if asked.shared:  # where the file is silent it is dockerd's own choice, and another hides all images
-        named = options.get("storage-driver", "overlay2") != "overlay2" or features.get("containerd-snapshotter")
-        return None if named else options
+        return options if driver in (None, "overlay2") else None
     return {**options, "storage-driver": "overlay2", "features": {**features, "containerd-snapshotter": False}}
 
 
@@ -321,7 +323,7 @@ ULIMIT = '"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1024, "Hard":
 DOCKERD: dict[str, Dockerd] = {
     "cgroup-driver": Dockerd('"exec-opts": ["native.cgroupdriver=cgroupfs"]', _driver),
     "cgroup-parent-from-client": Dockerd('no "cgroup-parent-from-client" line', no_parent_from_client),
-    "storage-driver": Dockerd('"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}', _overlay2),
+    "storage-driver": Dockerd('"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}', _store),
     "seccomp-unconfined": Dockerd('no "seccomp-profile" line', _without(seccomp_profile=("unconfined",))),
     "selinux": Dockerd('"selinux-enabled": true', _selinux),
     "dockerd-tcp": Dockerd('no tcp:// in "hosts"', _no_tcp),

@@ -13,6 +13,7 @@ routes.py      every endpoint that is served, and words for those not     (pure 
 handlers.py    what is done with an admitted request
 model.py       the closed request models                                  (pure)
 launch.py      create, start, exec: decision → note → stage → dockerd → read back
+layers.py      where an image's and a container's layers lie, in either of dockerd's stores
 rootfs.py      where the image's links would lead a container's mounts
 images.py      the node's images as a job sees them
 pulls.py       docker pull and login: turns, credentials, a bound on the size

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurm_hooks import config
-from slurm_hooks.broker import rootfs
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import NodeFault, NotFound, Refused
 from slurm_hooks.knobs import images
@@ -26,7 +25,6 @@ class Image:
     size: int = 0  # bytes, unpacked
     volumes: tuple[str, ...] = ()  # VOLUMEs
     directory: str = ""  # WORKDIR
-    layers: tuple[str, ...] = ()  # their directories, upmost first; none where they cannot be looked into
     raw: dict[str, Any] = field(default_factory=dict)  # dockerd's own words
 
 
@@ -46,7 +44,6 @@ async def look(up: Upstream, name: str) -> Image | None:
         int(said.get("Size") or 0),
         tuple(sorted(made.get("Volumes") or {})),
         made.get("WorkingDir") or "",
-        tuple(rootfs.stacked(said.get("GraphDriver") or {})),
         said,
     )
 

@@ -21,6 +21,7 @@ from slurm_hooks.broker import (
     etc,
     images,
     keeper,
+    layers,
     model,
     networks,
     notes,
@@ -150,14 +151,13 @@ async def create(up: Upstream, site: Settings, asker: Asker, body: bytes, wish: 
 
 async def _own_files(asker: Asker, facts: JobFacts, image: images.Image, decision: knobs.Decision) -> dict[str, str]:
     """What is ours in the container's /etc: target → file. Raises OSError, HooksError."""
-    if not image.layers:
+    directories = await layers.of_image(image.raw)
+    if not directories:
         return {}
     binds = [stage.target for stage in decision.stages]
     tmpfs = list(decision.fields[rootfs_knob.TMPFS])
     home, alone = etc.home_of(asker.pid), not decision.network
-    return await asyncio.to_thread(
-        etc.write, list(image.layers), facts, asker.job.user, home, binds, tmpfs, alone=alone
-    )
+    return await asyncio.to_thread(etc.write, directories, facts, asker.job.user, home, binds, tmpfs, alone=alone)
 
 
 async def _make_room(up: Upstream, site: Settings, job: jobs.Job, wish: str) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slurm_hooks import events, jobs
-from slurm_hooks.broker import cache, images, model
+from slurm_hooks.broker import cache, images, layers, model
 from slurm_hooks.broker.peers import Asker
 from slurm_hooks.broker.relay import Answer, Upstream, json_of, message_of
 from slurm_hooks.errors import BadRequest, Conflict, HooksError, Refused, with_help
@@ -213,7 +213,7 @@ class Watched(Answer):
     async def body(self) -> AsyncGenerator[bytes, None]:
         """dockerd's lines; a last one of ours where the image is too large."""
         bound = int(self._site.images.largest_gigabytes * GIGABYTE)
-        disk = Disk(self._site.docker.data_root)
+        disk = Disk(await layers.unpacked_at(self._up, self._site.docker.data_root))
         rest = b""
         async for part in self._answer.body():
             *lines, rest = (rest + part).split(b"\n")

@@ -14,8 +14,8 @@ import asyncio
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from slurm_hooks.broker import layers
 from slurm_hooks.broker.relay import Upstream, message_of
 from slurm_hooks.errors import NodeFault, Refused
 from slurm_hooks.knobs.mounts import OF_DOCKERD
@@ -39,32 +39,13 @@ async def refuse_links(up: Upstream, container: str) -> str:
     host, directory = made["HostConfig"], made["Config"].get("WorkingDir") or "/"
     binds = [mount["Target"] for mount in host.get("Mounts") or ()]
     others = [*(host.get("Tmpfs") or ()), *OF_DOCKERD]
-    walk = Walk(layers_of(made.get("GraphDriver") or {}))
+    walk = Walk(await layers.of_container(made))
     trails = await asyncio.to_thread(walk.trails, [*binds, *others])
     judge(trails, binds)
     # Lexically below a bind mount it is knobs.mounts.for_working_directory that has judged it.
     if not _within(directory, binds):
         judge_directory(directory, walk.trail(directory), [trails[bind][-1] for bind in binds])
-    return str(made["GraphDriver"]["Data"].get("MergedDir") or "")
-
-
-def layers_of(driver: Mapping[str, Any]) -> list[str]:
-    """The directories of a container's layers, upmost first. Raises NodeFault."""
-    layers = stacked(driver)
-    if len(layers) < 2:  # its own, and the image's
-        raise NodeFault(
-            "the jobs' dockerd", f"it keeps images in a store that cannot be looked into ({driver.get('Name')})",
-            "Give it overlay2 and \"features\": {\"containerd-snapshotter\": false} in slurm-jobs.json.",
-        )  # fmt: skip
-    return layers
-
-
-def stacked(driver: Mapping[str, Any]) -> list[str]:
-    """The directories that overlay2 lays over each other for a container or an image, upmost first; none: another."""
-    data = driver.get("Data") or {}
-    if driver.get("Name") != "overlay2" or not data.get("UpperDir"):
-        return []
-    return [data["UpperDir"], *filter(None, (data.get("LowerDir") or "").split(":"))]
+    return await layers.root_of(up, made)
 
 
 def judge(trails: Mapping[str, list[str]], binds: Iterable[str]) -> None:
@@ -105,8 +86,8 @@ def _within(place: str, tops: Iterable[str]) -> bool:
 class Walk:
     """Ways through the merged layers of a container, upmost first."""
 
-    def __init__(self, layers: list[str]) -> None:
-        self._layers = layers
+    def __init__(self, directories: list[str]) -> None:
+        self._layers = directories
         self._looks = 0
 
     def trails(self, targets: Iterable[str]) -> dict[str, list[str]]:

@@ -33,6 +33,7 @@ ID = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 LONGEST = 255  # characters of a repository's name, as moby has it
 HUB, HUB_ALIASES = "docker.io", ("index.docker.io", "registry-1.docker.io")
 LOOPBACK = ("127.0.0.0/8", "::1/128")  # that dockerd trusts by itself
+STORES = ("overlay2", "overlayfs")  # moby's own, and containerd's: in these the links of an image can be followed
 BRING = "Ask the site to bring the image to the nodes."
 
 verify = nothing_to_see
@@ -156,7 +157,7 @@ def address_of(domain: str) -> str:
 
 def check(node: Node) -> Iterable[Finding]:
     driver = node.info.get("Driver", "overlay2")
-    if driver != "overlay2":
+    if driver not in STORES:
         yield Finding(
             "storage-driver", "wrong", "images", f"the jobs' dockerd keeps images in {driver}",
             "where their links cannot be followed: no container starts",

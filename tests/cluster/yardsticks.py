@@ -173,7 +173,7 @@ DAEMON: dict[str, Callable[[Daemon], object]] = {
     "CIS 2.3": lambda d: d.config.get("log-level", "info") == "info" and "--log-level" not in d.arguments,
     "CIS 2.4": lambda d: d.config["iptables"] is False and d.config["bridge"] == "none",
     "CIS 2.5": lambda d: not d.config.get("insecure-registries") and "insecure" not in d.arguments,
-    "CIS 2.6": lambda d: d.info["Driver"] == "overlay2",
+    "CIS 2.6": lambda d: d.info["Driver"] in ("overlay2", "overlayfs"),
     "CIS 2.7": lambda d: all(host.startswith("unix:") for host in d.config["hosts"]) and d.listens == "",
     "CIS 2.8": lambda d: d.config.get("default-ulimits"),
     "CIS 2.9": lambda d: "userns" not in " ".join(d.info["SecurityOptions"]),

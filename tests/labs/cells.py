@@ -41,6 +41,7 @@ CHANGES = {
     "job-id-paths": "sid",
     "private-tmp": "bookworm trixie sid",
     "namespace-linux": "sid",
+    "containerd-store": "trixie sid",
 }
 
 CELLS = (

@@ -41,6 +41,15 @@ OWN = {
     "": ("tests/cluster/test_reboot.py", "tests/cluster/test_packaged.py"),  # a reboot leaves more to purge
     "devices": ("tests/cluster/test_gres.py",),
     "v1": ("tests/cluster/test_gres.py",),
+    # What the broker looks for in an image, and what lies elsewhere then.
+    "containerd-store": (
+        "tests/cluster/test_identity.py",
+        "tests/cluster/test_images.py",
+        "tests/cluster/test_packaged.py",
+        "tests/cluster/test_root_inside.py",
+        "tests/cluster/test_teardown_dockerd.py",
+        "tests/attacks/test_hostile_images.py",
+    ),
 }
 # or these alone.
 ALONE = {

@@ -28,7 +28,7 @@ SETTINGS = {
     "namespace-linux": "`namespace/linux`, with a pid namespace",
     "networks": "Debian's own kernel 6.12 (lab (c)): restricted networks, cpuset, io",
     "selinux": "SELinux, enforcing",
-    "containerd-store": "images in containerd's store",
+    "containerd-store": "images in containerd's store (overlayfs)",
     "crun": "`default-runtime` crun",
 }
 # Where a release cannot have a setting, or is not tried with it, and why.
@@ -49,8 +49,6 @@ WHY_NOT = {
     ("selinux", "24.11"): "lab (b), by `make test-selinux`",
     ("selinux", "26.05"): "not tried",
     ("containerd-store", "22.05"): "from Docker 24 on",
-    ("containerd-store", "24.11"): "refused, in words: the broker cannot look into such images",
-    ("containerd-store", "26.05"): "refused, in words: the broker cannot look into such images",
     ("crun", "24.11"): "refused, in words: crun 1.21 loses nosuid and nodev of bind mounts",
 }
 

@@ -176,7 +176,7 @@ BROKEN: dict[str, list[Node]] = {
     "memory-controller": [info(MemoryLimit=False)],
     "default-ulimits": [options(default_ulimits={})],
     "place-link": [replace(GOOD, links={"/scratch": "/mnt/scratch"})],
-    "storage-driver": [info(Driver="overlayfs"), info(Driver="aufs")],
+    "storage-driver": [info(Driver="btrfs"), info(Driver="aufs")],
     "registry-insecure": [
         info(RegistryConfig={"InsecureRegistryCIDRs": ["127.0.0.0/8", "10.0.0.0/8"]}),
         info(RegistryConfig={"IndexConfigs": {"registry.site:5000": {"Secure": False}}}),

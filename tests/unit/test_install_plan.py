@@ -253,11 +253,10 @@ def as_dockerd(options: Mapping[str, Any], node: Node = GOOD) -> Node:
     said |= {"selinux"} if node.selinux and options.get("selinux-enabled") else set()
     unconfined = options.get("seccomp-profile") == "unconfined"
     security = [f"name={one}" + (",profile=unconfined" if one == "seccomp" and unconfined else "") for one in said]
-    default_store = (options.get("features") or {}).get("containerd-snapshotter") is not False
     info = {
         **INFO, "SecurityOptions": security, "LiveRestoreEnabled": options.get("live-restore", False),
         "CgroupDriver": "cgroupfs" if "native.cgroupdriver=cgroupfs" in options.get("exec-opts", ()) else "systemd",
-        "Driver": "overlayfs" if default_store else options.get("storage-driver", "overlay2"),
+        "Driver": options.get("storage-driver", "overlayfs"),
         "LoggingDriver": options.get("log-driver", "json-file"), "Debug": options.get("debug", False),
         "DefaultRuntime": options.get("default-runtime", "runc"), "ExperimentalBuild": options.get("experimental"),
     }  # fmt: skip
@@ -269,7 +268,7 @@ WRONG_JSON: dict[str, str] = {
     "cgroup-parent-from-client": with_option(
         features={"containerd-snapshotter": False, "cgroup-parent-from-client": True}
     ),
-    "storage-driver": with_option(features=None, storage_driver=None),
+    "storage-driver": with_option(storage_driver="btrfs"),
     "seccomp-unconfined": with_option(seccomp_profile="unconfined"),
     "selinux": with_option(selinux_enabled=None),
     "dockerd-tcp": with_option(hosts=["unix:///run/slurm-hooks-docker/docker.sock", "tcp://0.0.0.0:2375"]),
@@ -318,12 +317,18 @@ def test_a_sites_own_dockerd_keeps_its_network_its_images_and_the_rest() -> None
 
 @pytest.mark.parametrize(
     "text",
-    ['{"storage-driver": "btrfs"}', '{"features": {"containerd-snapshotter": true}}', '{"hosts": "tcp://:2375"}'],
+    ['{"storage-driver": "btrfs"}', '{"hosts": "tcp://:2375"}'],
 )
 def test_what_would_take_the_sites_images_or_clients_is_for_the_site_to_decide(text: str) -> None:
     made = dockerd(text, shared=True)
     assert len(made.undecided) == 1
     assert json.loads(made.texts[JSON]).items() >= json.loads(text).items()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_containerds_store_stays_where_the_site_chose_it(shared: bool) -> None:  # noqa: FBT001
+    text = with_option(storage_driver=None, features={"containerd-snapshotter": True})
+    assert json.loads(dockerd(text, shared=shared).texts[JSON]) == json.loads(text)
 
 
 def test_an_option_of_the_command_line_is_not_written_too() -> None:

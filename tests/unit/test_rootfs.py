@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm_hooks.broker import rootfs
-from slurm_hooks.errors import NodeFault, Refused
+from slurm_hooks.errors import Refused
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="whiteouts and trusted attributes need root")
 
@@ -172,9 +172,3 @@ def test_a_working_directory_is_not_made_behind_a_link(places: list[str], refuse
         return
     with pytest.raises(Refused, match=r"^-w /w: the image leads it to"):
         rootfs.judge_directory("/w", places, ["/data"])
-
-
-@pytest.mark.parametrize("driver", [{}, {"Name": "overlayfs", "Data": None}, {"Name": "vfs", "Data": None}])
-def test_a_store_that_cannot_be_looked_into_closes_containers(driver: dict[str, object]) -> None:
-    with pytest.raises(NodeFault, match="overlay2"):
-        rootfs.layers_of(driver)
