@@ -95,8 +95,9 @@ def test_what_dockerd_has_forgotten_and_is_there_is_taken_down(
     prefix = f"slurm-{job.id}-0"
     inspected = cluster.docker(node, f"inspect --format '{{{{.Id}}}} {{{{.State.Pid}}}}' {prefix}.n1")
     n1, pid = inspected.out.split()
-    merged = cluster.docker(node, f"inspect --format '{{{{.GraphDriver.Data.MergedDir}}}}' {prefix}.n1 {prefix}.n2")
-    roots = "|".join(merged.out.split())
+    bundles = " ".join(f"{state}/io.containerd.runtime.v2.task/*/*/config.json" for state, _ in tasks.STATES)
+    merged = cluster.must(node, f'cat {bundles} 2>/dev/null | grep -oP \'"root":{{"path":"\\K[^"]*\'; true')
+    roots = "|".join(merged.split())
     cluster.service(node, "stop", "dockerd")
     cluster.must(node, f"rm -r {DATA}/containers/{n1}")
     if what == "is a mounted root and nothing else":  # dockerd was killed between a task's end and its unmount
