@@ -76,7 +76,7 @@ $(VENV):
 demo: $(VENV)  ## seven scenes on a real Slurm cluster of containers (LAB=uml: on a real node)
 	@$(PYTHON) -m tests.demo --lab $(or $(LAB),compose)
 
-demo-v2: $(VENV)  ## the same as a machine with cgroup v2 has it, which QEMU emulates: half an hour and more
+demo-v2: $(VENV)  ## the same as a machine with cgroup v2 has it, which QEMU emulates: ten minutes and more
 	@$(PYTHON) -m tests.demo.newcomer
 
 bench: $(VENV)  ## what it costs, as paired ratios; build/bench.json
