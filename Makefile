@@ -16,7 +16,7 @@ libdir := /usr/lib/slurm-hooks
 man := /usr/share/man
 # Where a file of etc/ goes.
 PLACE = case $$file in systemd/*) to=$(DESTDIR)/usr/lib/systemd/system/$${file\#systemd/};; \
-  prometheus/*|selinux/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; \
+  ansible/*|prometheus/*|selinux/*) to=$(DESTDIR)/usr/share/slurm-hooks/$$file;; \
   tmpfiles.d/*) to=$(DESTDIR)/usr/lib/$$file;; \
   bash-completion/*) to=$(DESTDIR)/usr/share/bash-completion/completions/$${file\#bash-completion/};; \
   *) to=$(DESTDIR)/etc/$$file;; esac

@@ -42,6 +42,7 @@ CHANGES = {
     "private-tmp": "bookworm trixie sid",
     "namespace-linux": "sid",
     "containerd-store": "trixie sid",
+    "ansible": "trixie",
 }
 
 CELLS = (

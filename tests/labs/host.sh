@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Install what the labs need on this machine, from Debian's packages, unless it is there.
-# host.sh emulated: what lab (c) needs too.
+# host.sh emulated: what lab (c) needs too; host.sh ansible: what plays the role of etc/ansible.
 set -eu
 
 need() { # need COMMAND PACKAGE: the package is wanted where the command is missing
@@ -24,6 +24,7 @@ if [ "${1-}" = emulated ]; then
     need qemu-img qemu-utils
     need xz xz-utils
 fi
+[ "${1-}" != ansible ] || need ansible-playbook ansible-core
 [ -n "$wanted" ] || exit 0
 
 echo "host: installing$wanted" >&2

@@ -30,6 +30,7 @@ SETTINGS = {
     "selinux": "SELinux, enforcing",
     "containerd-store": "images in containerd's store (overlayfs)",
     "crun": "`default-runtime` crun",
+    "ansible": "as it comes, installed by the role of etc/ansible",
 }
 # Where a release cannot have a setting, or is not tried with it, and why.
 WHY_NOT = {
