@@ -27,7 +27,8 @@ CONTAINERDS = "/var/lib/containerd"  # its root, unless its config.toml has anot
 SECONDS = 20.0  # for containerd's answer
 # dockerd's namespaces in containerd: as shipped, and as it comes. Both names are hashes: no other has the same.
 NAMESPACES = ("slurm-jobs", "moby")
-_places = list(product((socket for _, socket in tasks.STATES), NAMESPACES))  # the one that answered comes first
+# One broker, one dockerd: the place that answered comes first.
+_places = list(product((socket for _, socket in tasks.STATES), NAMESPACES))
 _looks = asyncio.Lock()
 
 
