@@ -198,7 +198,7 @@ class Machine:
             return
         if keeper := self._keeper():
             with suppress(NodeLost):  # it may be gone before it can answer
-                self._ask("systemctl --no-block poweroff", "root", 5, "")
+                self._ask("poweroff --force", "root", 5, "")  # nothing of it is kept, so nothing needs to end well
             self._end(keeper, grace=20)
         if self.console.exists():
             shutil.move(self.console, CACHE / f"{self.name}-console.log")  # of the last boot, to read later
