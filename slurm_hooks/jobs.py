@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OPEN, CLOSING, GONE = "open", "closing", "gone"
 CLOCK_SECONDS = 0.5  # more than two readings of two clocks differ by, on a busy node
 TOMBSTONE_SECONDS = 86_400  # a verdict is kept for a day
+MOST_TOMBSTONES = 10_000  # 40 MB of /run: a page is the least that tmpfs has for a file
 NEW: dict[str, Any] = {"gpus": list, "with_gpu": dict}  # what a record of an older version lacks
 
 
@@ -290,11 +291,17 @@ def tombstones(run: str = config.RUN) -> list[Job]:
 
 
 def sweep(run: str = config.RUN) -> None:
-    """Forget the tombstones older than a day, and what an Epilog that was killed wrote of one. Raises OSError."""
-    for job in tombstones(run):
-        if time.time() - job.closed > TOMBSTONE_SECONDS:
-            os.unlink(f"{run}/gone/{job.key}")
+    """Forget tombstones older than a day, the oldest where there are too many, and half ones. Raises OSError.
+
+    By when they were written: a node of a thousand short jobs an hour has too many to read them all.
+    """
+    found = []
     for name in os.listdir(f"{run}/gone") if os.path.isdir(f"{run}/gone") else ():
-        path = f"{run}/gone/{name}"
-        if name.endswith(linux.HALF) and time.time() - os.stat(path).st_mtime > TOMBSTONE_SECONDS:
-            os.unlink(path)
+        try:
+            found.append((os.stat(f"{run}/gone/{name}").st_mtime, name))
+        except FileNotFoundError:
+            continue  # an Epilog's, which is whole now
+    found.sort(reverse=True)
+    for number, (written, name) in enumerate(found):
+        if number >= MOST_TOMBSTONES or time.time() - written > TOMBSTONE_SECONDS:
+            os.unlink(f"{run}/gone/{name}")

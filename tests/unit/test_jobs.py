@@ -238,10 +238,19 @@ def test_a_damaged_tombstone_is_none(run: Path) -> None:
 )
 def test_a_tombstone_is_kept_for_a_day(run: Path, age: float, kept: bool) -> None:  # noqa: FBT001
     job = buried()
-    job.closed -= age
-    jobs.bury(job)
+    os.utime(run / "gone" / job.key, (time.time() - age,) * 2)
     jobs.sweep()
     assert (jobs.load(job.key) is not None) is kept
+
+
+def test_of_too_many_tombstones_the_oldest_go(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_TOMBSTONES", 2)
+    job = buried()
+    for age in (30, 10, 20):
+        (run / "gone" / f"{age}-0-x").write_text(job.to_json())
+        os.utime(run / "gone" / f"{age}-0-x", (time.time() - age,) * 2)
+    jobs.sweep()
+    assert sorted(path.name for path in (run / "gone").iterdir()) == sorted([job.key, "10-0-x"])
 
 
 @pytest.mark.parametrize(("age", "kept"), [(jobs.TOMBSTONE_SECONDS + 60, False), (60, True)], ids=["old", "young"])
