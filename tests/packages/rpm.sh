@@ -24,8 +24,9 @@ git -C "$top" ls-files -z --cached --others --exclude-standard |
 # Without the dependencies: Debian's rpm does not know what Debian's dpkg has. /dev has no null in a bare tree.
 [ -e "$root/dev/null" ] || mknod -m 666 "$root/dev/null" c 1 3
 cp "$top/rpm/slurm-hooks.spec" "$root/build/"
-env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 chroot "$root" \
-    rpmbuild -bb --nodeps --define "_topdir /build" --define "hooks_version $version" /build/slurm-hooks.spec \
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 SOURCE_DATE_EPOCH="$(git -C "$top" log -1 --format=%ct)" \
+    chroot "$root" rpmbuild -bb --nodeps --define "_buildhost slurm-hooks" \
+    --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" --define "_topdir /build" --define "hooks_version $version" /build/slurm-hooks.spec \
     >"$root/build/log" 2>&1 || { cat "$root/build/log" >&2; exit 1; }
 rm -f "$to"/slurm-hooks-*.rpm
 cp "$root"/build/RPMS/noarch/*.rpm "$to/"
