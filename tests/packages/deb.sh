@@ -6,22 +6,17 @@ set -eu
 
 to=$1
 here=$(dirname "$(readlink -f "$0")")
-top=$here/../..
-cache=${SLURM_HOOKS_CACHE:-/var/cache/slurm-hooks}
+# shellcheck source=tests/packages/tree.sh
+. "$here/tree.sh"
 
 tree=$("$here/suite.sh" bookworm build-essential debhelper dh-python libpython3-dev python3-setuptools lintian man-db)
-sources=$("$here/msgspec.sh")
-mkdir -p "$to" "$cache"
-root=$(mktemp -d "$cache/deb.XXXXXX")
-trap 'rm -rf "$root"' EXIT
-tar -xf "$tree" -C "$root"
+unpack "$tree" deb
+msgspec=$("$here/msgspec.sh")
 
-# What git knows, as it lies here, and msgspec's sources beside it.
-mkdir -p "$root/build/slurm-hooks/msgspec"
-git -C "$top" ls-files -z --cached --others --exclude-standard |
-    tar -c -C "$top" --null --ignore-failed-read --owner=root --group=root --files-from=- | tar -x -C "$root/build/slurm-hooks"
-tar -xf "$sources" -C "$root/build/slurm-hooks/msgspec" --strip-components=1 --no-same-owner
-chmod -R go-w "$root/build/slurm-hooks"
+sources "$root/build/slurm-hooks"
+mkdir "$root/build/slurm-hooks/msgspec"
+tar -xf "$msgspec" -C "$root/build/slurm-hooks/msgspec" --strip-components=1 --no-same-owner
+chmod -R go-w "$root/build/slurm-hooks/msgspec"
 
 cat >"$root/build/run" <<'END'
 set -eu
@@ -36,5 +31,6 @@ cat /build/lintian
 END
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEB_BUILD_OPTIONS='nocheck noautodbgsym' \
     chroot "$root" /bin/sh /build/run >&2
+mkdir -p "$to"
 rm -f "$to"/slurm-hooks*.deb
 cp "$root"/build/*.deb "$to/"
