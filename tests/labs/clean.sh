@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Leave the machine as it was before lab (a): no container, volume, network or image of ours, no daemon.
+# Of the cache stays what was used within two weeks.
 #   --cluster  the cluster only: the image of its hosts stays
 #   --all      the cache as well: root trees, images, Docker data, virtual environments
 set -eu
@@ -31,8 +32,13 @@ fi
 "$labs/compose/apparmor" unload
 
 if [ "${1:-}" = --all ]; then
-    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-*.tar \
+    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-* \
         "$cache"/msgspec-*.tar.gz "$cache"/user-mode-linux_*.deb "$cache"/linux-image-*.deb "$cache"/venv-* \
         "$cache"/promtool "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
+elif [ -d "$cache" ]; then
+    # What no lab has read for two weeks: built of another state of the sources, or unpacked by a test that was killed.
+    cd "$cache"
+    find . -maxdepth 1 \( -name 'tree-*.tar' -o -name 'suite-*' \) -atime +14 -exec rm -rf {} +
+    find . -mindepth 2 -maxdepth 2 -name disk.img -atime +14 -printf '%h\n' | xargs -r rm -rf
 fi
