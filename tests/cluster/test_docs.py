@@ -20,6 +20,7 @@ from tests.cluster.remap import remapped
 from tests.cluster.slurm import Cluster
 from tests.cluster.typed import Typed, typed
 from tests.docs.pages import Block, Scene, agrees, pages, scenes
+from tests.labs.packaged import Packaged
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,10 +30,18 @@ def as_installed(cluster: Cluster) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def of_a_lab(cluster: Cluster) -> Iterator[None]:
+    if isinstance(cluster.lab, Packaged):
+        pytest.skip("a package put slurm-hooks there")
+    yield
+
+
 # What a page's `<!-- node: … -->` may ask for.
 NODES: dict[str, Callable[[Cluster], AbstractContextManager[object]]] = {
     "": as_installed,
     "as installed": as_installed,
+    "of a lab": of_a_lab,
     "GPUs": with_gpus,
     "tools": lambda cluster: with_programs(cluster, "tools:1"),
     "root inside": remapped,

@@ -21,7 +21,7 @@ COPY = "/root/site"
 FILES = "/etc/slurm/slurm.conf /etc/slurm/cgroup.conf /etc/docker/slurm-jobs.json"
 STRIP = f"""set -e
 rm -rf {COPY}; mkdir {COPY}; cp -p {FILES} {COPY}; cd {COPY}
-sed -i '/slurm-hooks.conf/d; /^TaskPlugin/d; /^PrologFlags/d' slurm.conf
+sed -i '/slurm-hooks/d; /^Task/d; /^PrologFlags/d' slurm.conf
 cat >> slurm.conf <<'EOF'
 pROLOGfLAGS = "DeferBatch" # of the site \\
 taskplugin=none
