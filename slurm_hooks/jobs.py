@@ -24,7 +24,7 @@ from slurm_hooks.errors import BadEnvironment, NodeFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 OPEN, CLOSING, GONE = "open", "closing", "gone"
@@ -210,24 +210,38 @@ def runs(job_id: int, run: str = config.RUN) -> list[str]:
 def holds_cgroup(job: Job, run: str = config.RUN) -> bool:
     """Is what lies at the job's cgroup path this run's, and not that of a run which came after it?
 
-    A requeued job has the same path again, and so may any job after a reboot, with which a run is over.
+    A requeued job has the same path again, but for Slurm from 26.05 on, which calls it by its SLUID; and so may any
+    job after a reboot, with which a run is over.
     """
     if job.boot != linux.boot_id():
         return False
-    others = [name for name in runs(job.id, run) if name != job.key and name.endswith(f"-{job.boot[:8]}")]
-    return not any(_is_open_after(name, job, run) for name in others)
+    return not any(other is None or other.cgroup == job.cgroup for other in _after(job, run))
 
 
-def _is_open_after(of_key: str, job: Job, run: str) -> bool:
-    try:
-        other = load(of_key, run)
-    except NodeFault:  # damaged: its number in the key is all that is known of it
-        return int(of_key.split("-")[1]) > job.restart
-    if other is None or other.state != OPEN or other.cgroup != job.cgroup:
-        return False
-    if other.start and job.start and other.start != job.start:
-        return other.start > job.start  # by slurmctld's clock, which does not jump with the node's
-    return other.opened > job.opened
+def is_followed(job: Job, run: str = config.RUN) -> bool:
+    """Has the node booted since, or begun a later run of the job?"""
+    return job.boot != linux.boot_id() or any(True for _ in _after(job, run))
+
+
+def _after(job: Job, run: str) -> Iterator[Job | None]:
+    """The open runs of its number that began after it, in this boot; None: one whose record is damaged."""
+    for name in runs(job.id, run):
+        if name == job.key or not name.endswith(f"-{job.boot[:8]}"):
+            continue
+        try:
+            other = load(name, run)
+        except NodeFault:  # its number in the key is all that is known of it
+            if int(name.split("-")[1]) > job.restart:
+                yield None
+            continue
+        if other is None or other.state != OPEN:
+            continue
+        if other.start and job.start and other.start != job.start:
+            began_later = other.start > job.start  # by slurmctld's clock, which does not jump with the node's
+        else:
+            began_later = other.opened > job.opened
+        if began_later:
+            yield other
 
 
 def latest(job_id: int, run: str = config.RUN) -> Job | None:

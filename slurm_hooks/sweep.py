@@ -230,7 +230,8 @@ def slurm_has(job: jobs.Job, slurm: controller.Controller) -> str:
         return ""
     # A requeue is counted before the run has ended.
     is_later = here.restart > job.restart and here.state != "COMPLETING"
-    if is_later and not jobs.holds_cgroup(job):
+    # Its processes are told from the later run's by the record of that one alone.
+    if is_later and jobs.is_followed(job):
         return ""
     return f"slurmctld has it here, {here.state}"
 

@@ -74,6 +74,7 @@ END
 version=$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 from=/usr/lib/$version to=py/lib/$version
 mkdir $to; cp -r $from/*.py $from/{{encodings,ctypes,json,re,collections}} $from/lib-dynload/_ctypes.*.so $to
+[ ! -d $from/sysconfig ] || cp -r $from/sysconfig $to
 cp /usr/bin/python3 py/; ldd py/python3 $to/_ctypes.*.so | grep -o '/[^ ]* (' | sort -u | while read -r so _; do
 cp $so py/lib; done"""
 PYTHON = "/py/lib/ld-linux-x86-64.so.2 --library-path /py/lib /py/python3 -S -W ignore"

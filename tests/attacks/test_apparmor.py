@@ -14,6 +14,7 @@ from tests.faults.gate import gate
 PROFILES = "/sys/kernel/security/apparmor/profiles"
 FILE = f"/etc/apparmor.d/{PROFILE}"
 PRIVILEGED = "--privileged"  # a writable /proc/sys, no seccomp, every capability and device
+DOCKERS = {"loopback of IPv6": "EADDRNOTAVAIL"}  # up to 25 dockerd takes IPv6 from a container without a network
 LABEL = "cat /proc/self/attr/current"
 
 
@@ -40,8 +41,9 @@ def test_it_compiles_and_is_enforced(cluster: Cluster, node_with_apparmor: str) 
     assert f"{PROFILE} (enforce)" in cluster.must(node_with_apparmor, f"cat {PROFILES}").splitlines()
 
 
-def test_what_programs_do_works(confined: Tried) -> None:
-    assert {name: error for name, error in confined.works.items() if error} == {}
+def test_what_programs_do_works(confined: Tried, unconfined: Tried) -> None:
+    assert {name: error for name, error in unconfined.works.items() if error} in ({}, DOCKERS)
+    assert confined.works == unconfined.works
 
 
 def test_without_it_each_attack_is_done(unconfined: Tried) -> None:
@@ -50,8 +52,10 @@ def test_without_it_each_attack_is_done(unconfined: Tried) -> None:
     assert failed <= {f"read {path}" for path in proc.MASKED_PATHS if unconfined.attacks[f"read {path}"] == "ENOENT"}
 
 
-def test_with_it_none_is(confined: Tried, unconfined: Tried) -> None:
-    assert unconfined.done - confined.denied == set()
+def test_with_it_none_is(cluster: Cluster, confined: Tried, unconfined: Tried) -> None:
+    parser = cluster.must(cluster.node, "apparmor_parser --version").split("version ")[1]
+    beyond = {"a user namespace"} if int(parser.partition(".")[0]) < 4 else set()  # seccomp alone closes it there
+    assert unconfined.done - confined.denied == beyond
 
 
 def test_a_container_and_its_execs_have_it(cluster: Cluster, node_with_apparmor: str, node: str) -> None:

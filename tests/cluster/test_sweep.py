@@ -15,9 +15,8 @@ from tests.cluster.test_identity import requeued
 
 HOOK = "/etc/slurm/epilog.d/50-slurm-hooks"
 SMALL = "-n1 --mem=200"
-# As if the record were an hour old: nothing waits five minutes here.
-AGED = r"""for record in /run/slurm-hooks/jobs/*/job; do
-sed -i -E 's/"opened": [0-9.]+/"opened": '$(($(date +%s) - 3600))'.0/' $record; done"""
+# As if each record were an hour older: nothing waits five minutes here.
+AGED = r"""perl -i -pe 's/("opened": )([0-9.]+)/$1 . ($2 - 3600)/e' /run/slurm-hooks/jobs/*/job"""
 
 # A slurmctld that nobody is, at a port where nobody listens; Slurm's own commands then wait for MessageTimeout.
 NOBODY = r"""sed 's/^MessageTimeout=.*/MessageTimeout=1/; $aSlurmctldPort=1' /etc/slurm/slurm.conf > /run/nobody.conf"""

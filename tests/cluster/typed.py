@@ -22,6 +22,9 @@ while read -r word <.typed/in && [ "$word" = go ]; do
 done"""
 ROOTS = "/run/pages"  # where root types
 NUMBER = "4711"  # on a page: the job that was submitted last
+CGROUP = f"job_{NUMBER}"  # and its cgroup, which Slurm from 26.05 on calls otherwise
+# What docker says below an error from 28 on; on the pages is what it said before.
+HINT = re.compile(r"^\nRun '(docker \w+ --help)' for more information$", re.MULTILINE)
 
 
 class Typed:
@@ -43,7 +46,7 @@ class Typed:
         """What a command printed, on both streams; status 124: it took too long. `who` is as in pages.Command."""
         if who == "job" or (NUMBER in command and not self.number):
             self._begin()
-        command = command.replace(NUMBER, str(self.number))
+        command = command.replace(CGROUP, self._cgroup()).replace(NUMBER, str(self.number))
         if who == "root":
             done = self._bash(self.cluster.node, "root", ROOTS, command)
         elif who == "login":
@@ -57,7 +60,8 @@ class Typed:
         if submitted := re.search(r"^Submitted batch job (\d+)$", done.out, re.MULTILINE):
             self.number = int(submitted[1])
         mine = rf"""((?:[Jj]ob[ _]|"job": |report |slurm-)){self.number}\b|\b{self.number}(?=-\d+-[0-9a-f]{{8}}\b)"""
-        out = re.sub(mine, rf"\g<1>{NUMBER}", done.out)
+        out = re.sub(mine, rf"\g<1>{NUMBER}", done.out.replace(self._cgroup(), CGROUP))
+        out = HINT.sub(r"See '\1'.", out)
         return Done(done.status, out, done.err)
 
     def end(self) -> None:
@@ -73,6 +77,12 @@ class Typed:
             options = f"--chdir={self.top} {self.options}"
             self.job = self.cluster.sbatch(SHELL, user=self.user, options=options)
             self.number = self.job.id
+
+    def _cgroup(self) -> str:
+        """The last part of its path, once the page's job runs."""
+        if self.job is None or self.job.id != self.number or not self.job.events("prolog"):
+            return f"job_{self.number}"
+        return self.job.cgroup.rpartition("/")[2]
 
     def _on_node(self, script: str, stdin: str = "") -> None:
         self.cluster.must(self.cluster.node, script, user=self.user, stdin=stdin)

@@ -56,6 +56,12 @@ def test_a_later_run_that_is_over_has_left_the_cgroup_to_it(run: Path) -> None:
     assert jobs.holds_cgroup(first)
 
 
+def test_where_each_run_has_a_cgroup_of_its_own_it_keeps_it(run: Path) -> None:
+    first, second = opened(0, cgroup="/scope/s4GHM8H70RKT00"), opened(1, cgroup="/scope/s4GHM8H7QXPN00")
+    assert jobs.holds_cgroup(first) and jobs.is_followed(first)
+    assert jobs.holds_cgroup(second) and not jobs.is_followed(second)
+
+
 def test_another_job_of_the_user_takes_it_from_nobody(run: Path) -> None:
     first = opened(0)
     jobs.create(job_of(SLURM_JOB_ID="4712", SLURM_JOB_RESTART_COUNT="1"))

@@ -130,6 +130,12 @@ def test_the_earlier_run_of_a_job_that_runs_again_is_over(run: Path, settled: li
     assert swept() == {"0": "swept", "1": "kept"} and settled == [first.key]
 
 
+def test_so_it_is_where_each_run_has_a_cgroup_of_its_own(run: Path, settled: list[str], slurm: Connect) -> None:
+    slurm({4711: Here(1, "RUNNING")})
+    first, _ = opened(cgroup="/scope/s4GHM8H70RKT00"), opened(1, age=3000, cgroup="/scope/s4GHM8H7QXPN00")
+    assert swept() == {"0": "swept", "1": "kept"} and settled == [first.key]
+
+
 def test_a_later_run_without_a_record_cannot_be_told_apart(run: Path, settled: list[str], slurm: Connect) -> None:
     slurm({4711: Here(1, "RUNNING")})
     opened()
