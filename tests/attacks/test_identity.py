@@ -27,9 +27,9 @@ def test_an_adopted_process_is_its_jobs(cluster: Cluster, job: Job) -> None:
     # The extern step's own sleep lies where pam_slurm_adopt puts a process; its slurmstepd, on v1, does not.
     sleeps = "for pid in $(pgrep -fx 'sleep 100000000'); do "
     extern = f"$({sleeps} grep -q {job.cgroup}/ /proc/$pid/cgroup && echo $pid; done)"
-    if cluster.release >= (26, 5):  # it has no such sleep
-        user = f"/sys/fs/cgroup{job.cgroup}/step_extern/user/cgroup.procs"
-        extern = f"$(sleep 60 >/dev/null & echo $! > {user}; echo $!)"
+    if cluster.release >= (26, 5):  # it has no such sleep, and makes the cgroup when a process comes
+        special = f"/sys/fs/cgroup{job.cgroup}/step_extern/user/task_special"
+        extern = f"$(mkdir -p {special}; sleep 60 >/dev/null & echo $! > {special}/cgroup.procs; echo $!)"
     assert asked_from(cluster, extern, "ann") == "200 ['/inner']\n"
 
 
