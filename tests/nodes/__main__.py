@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python3 -m tests.nodes`: the suite on each node of the matrix (tests/labs/cells.py), two a processor at a time.
 
-What runs there is what a release and its settings may touch: where jobs and containers are placed, their limits, their
-end, and attacks. `--whole` is the suite, but for what no kernel decides; it is not green on every release yet.
+On a node as it comes that is all of it, but for what no kernel decides; on the others what a setting may touch: where
+jobs and containers are placed, their limits, their end, and attacks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ PART = (
 )
 # What one setting is about has tests of its own,
 OWN = {
-    "": ("tests/cluster/test_reboot.py", "tests/cluster/test_packaged.py"),  # a reboot leaves more to purge
     "devices": ("tests/cluster/test_gres.py",),
     "v1": ("tests/cluster/test_gres.py",),
     # What the broker looks for in an image, and what lies elsewhere then.
@@ -66,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("cells", nargs="*", metavar="CELL", help="default: all; --list has their names")
     parser.add_argument("--list", action="store_true", help="print the names, and end")
-    parser.add_argument("--whole", action="store_true", help="the suite on nodes as they come; not for the table")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     asked = parser.parse_args(arguments)
     names = {cell.name: cell for cell in CELLS}
@@ -77,13 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no cell {', '.join(sorted(unknown))}; --list has their names")
     cells = [names[name] for name in asked.cells] or list(CELLS)
     BUILD.mkdir(parents=True, exist_ok=True)
-    results = run(cells, whole=asked.whole)
+    results = run(cells)
     if asked.json:
         print(json.dumps([asdict(result) for result in results], indent=1))
     return 0 if all(result.passed and not result.failed for result in results) else 1
 
 
-def run(cells: Sequence[Cell], *, whole: bool) -> list[table.Result]:
+def run(cells: Sequence[Cell]) -> list[table.Result]:
     """Two a processor, since a suite mostly waits for Slurm. Of the emulated ones one at a time, beside a single other:
     their several processors wait for each other, and where they have no time of the machine's that is all they do."""
     slots = 2 * len(os.sched_getaffinity(0))
@@ -93,18 +91,16 @@ def run(cells: Sequence[Cell], *, whole: bool) -> list[table.Result]:
     done, said, emulated = [0], threading.Lock(), threading.Lock()
 
     def one(cell: Cell) -> table.Result:
-        all_of_it = whole and not cell.change
         with emulated if cell.stock else nullcontext():
             taken = [free.get() for _ in range(max(slots - 1, 1) if cell.stock else 1)]
             try:
-                result = _run(cell, taken[0], whole=all_of_it)
+                result = _run(cell, taken[0])
             finally:
                 for slot in taken:
                     free.put(slot)
         with said:
             done[0] += 1
-            if not all_of_it:
-                table.write([result])  # at once: a run that is broken off has not been for nothing
+            table.write([result])  # at once: a run that is broken off has not been for nothing
             print(f"{done[0]:2} of {len(cells)}  {cell.name:24} {result.words}, {result.seconds:.0f} s", flush=True)
         return result
 
@@ -112,13 +108,11 @@ def run(cells: Sequence[Cell], *, whole: bool) -> list[table.Result]:
         return list(pool.map(one, cells))
 
 
-def _run(cell: Cell, slot: int, *, whole: bool) -> table.Result:
-    paths = WHOLE if whole else ALONE.get(cell.change, PART + OWN.get(cell.change, ()))
+def _run(cell: Cell, slot: int) -> table.Result:
+    paths = ALONE.get(cell.change, PART + OWN.get(cell.change, ())) if cell.change else WHOLE
     report = BUILD / f"{cell.name}.xml"
     report.unlink(missing_ok=True)
     timeout = 2400 if cell.stock else 300
-    # Of the suite what takes long is for another night; of the few here none is left out.
-    marks = "not anywhere and not long" if whole else "not anywhere"
     options = (
         "-q",
         "-rs",
@@ -130,7 +124,7 @@ def _run(cell: Cell, slot: int, *, whole: bool) -> table.Result:
     began = time.monotonic()
     with open(BUILD / f"{cell.name}.log", "w") as log:
         subprocess.run(
-            [sys.executable, "-m", "pytest", *options, "-m", marks, *paths],
+            [sys.executable, "-m", "pytest", *options, "-m", "not anywhere", *paths],
             cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"SLURM_HOOKS_PROCESSOR": str(slot)},
         )  # fmt: skip
     node = packaged(cell)
