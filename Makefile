@@ -89,9 +89,9 @@ shell: $(VENV)  ## a shell on the demo's controller, as ann (HOST=cn1 AS=root: o
 docs: $(VENV)  ## the documentation as a site: build/site/index.html
 	$(PYTHON) -m mkdocs build
 
-.PHONY: test test-unit test-compose test-uml
-test: $(VENV)  ## everything: linters, unit and property tests, then the suite on both labs
-	@tests/all.sh test-unit -- test-compose test-uml
+.PHONY: test test-unit test-compose test-uml test-releases
+test: $(VENV)  ## everything: linters, unit and property tests, the suite on both labs, a look at each release
+	@tests/all.sh test-unit -- test-compose test-uml,test-releases
 
 test-unit: $(VENV)  ## what needs no cluster
 	tests/labs/host.sh
@@ -103,6 +103,10 @@ test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine'
 
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) $(APART) --lab uml -m "not anywhere and not long"
+
+test-releases: $(VENV)  ## each release of Slurm and Docker, installed by the book: jobs and containers
+	@$(MAKE) -s deb >/dev/null
+	$(PYTHON) -m tests.nodes --short
 
 .PHONY: test-selinux
 test-selinux: $(VENV)  ## on demand: the type and level of SELinux, on lab (b) with a kernel and a disk that have it

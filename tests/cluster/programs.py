@@ -19,15 +19,14 @@ ROOT = Path(__file__).parents[2]
 def with_programs(cluster: Cluster, name: str) -> Iterator[None]:
     """The image, under a name. It has 800 MB, so that a small node takes a minute for it."""
     built = subprocess.run([ROOT / "tests/labs/programs.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    shown = ROOT / "build/programs.tar"  # where the node sees it, under /src
-    shown.unlink(missing_ok=True)
+    shown = ROOT / f"build/programs-{os.getpid()}.tar"  # where the node sees it, under /src; each run has its own
     try:
         os.link(built.stdout.strip(), shown)
     except OSError:
         shutil.copy(built.stdout.strip(), shown)
     docker = "docker -H unix:///run/slurm-hooks-docker/docker.sock"
     try:
-        cluster.must(cluster.node, f"{docker} import /src/build/programs.tar {name}", timeout=600)
+        cluster.must(cluster.node, f"{docker} import /src/build/{shown.name} {name}", timeout=600)
         yield
     finally:
         shown.unlink()

@@ -37,6 +37,13 @@ def of_a_lab(cluster: Cluster) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def with_cwltool(cluster: Cluster) -> Iterator[None]:
+    if cluster.sh(cluster.node, "cwltool --version").status:
+        pytest.skip("its cwltool does not start: that of Debian 12 wants setuptools and does not say so")
+    yield
+
+
 # What a page's `<!-- node: … -->` may ask for.
 NODES: dict[str, Callable[[Cluster], AbstractContextManager[object]]] = {
     "": as_installed,
@@ -44,6 +51,7 @@ NODES: dict[str, Callable[[Cluster], AbstractContextManager[object]]] = {
     "of a lab": of_a_lab,
     "GPUs": with_gpus,
     "tools": lambda cluster: with_programs(cluster, "tools:1"),
+    "cwltool": with_cwltool,
     "root inside": remapped,
 }
 LONG = {"GPUs", "tools", "root inside"}  # slurmd and dockerd begin anew; a large image
