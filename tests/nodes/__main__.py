@@ -3,7 +3,7 @@
 
 On a node as it comes that is all of it, but for what no kernel decides; on the others what a setting may touch: where
 jobs and containers are placed, their limits, their end, and attacks. `--short` is a look at each release, for
-`make test`: installed, jobs and containers.
+`make test`: installed, jobs and containers, what a sweep ends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PART = (
     "tests/cluster/test_teardown.py",
     "tests/attacks/test_escapes.py",
 )
-SHORT = ("tests/cluster/test_job.py", "tests/cluster/test_container.py")
+SHORT = ("tests/cluster/test_job.py", "tests/cluster/test_container.py", "tests/cluster/test_sweep.py")
 # What one setting is about has tests of its own,
 OWN = {
     "devices": ("tests/cluster/test_gres.py",),
