@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result]:
     """The tests of each cell, or these instead. Two cells a processor, since a suite mostly waits for Slurm. Of the
-    emulated ones one at a time, beside a single other: their several processors wait for each other, and where they$
+    emulated ones one at a time, beside a single other: their several processors wait for each other, and where they
     have no time of the machine's that is all they do."""
     slots = 2 * len(os.sched_getaffinity(0))
     free: Queue[int] = Queue()
