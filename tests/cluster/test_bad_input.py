@@ -109,8 +109,7 @@ def test_the_limits_of_the_last_good_configuration_hold(cluster: Cluster, node: 
     try:
         job.wait_for_output("started")
         assert "containers are off on this node: " + CONFIG in job.output
-        name = job.cgroup.rpartition("/")[2]  # on v1 the hierarchies have it at different paths
-        limits = cluster.must(node, f"find /sys/fs/cgroup -path '*/{name}/pids.max' | xargs cat").split()
+        limits = cluster.must(node, f"find /sys/fs/cgroup -path '*/job_{job.id}/pids.max' | xargs cat").split()
         assert limits == [str(256 + (64 if cluster.version == 2 else 0))]
     finally:
         job.cancel()
