@@ -100,6 +100,14 @@ class Cluster:
         return int(year), int(month)
 
     @property
+    def docker_release(self) -> tuple[int, int]:
+        """Of the docker command on the nodes, which is dockerd's there."""
+        major, minor, *_ = (
+            self.must(self.node, "docker --version").split()[2].split(".")
+        )  # Docker version 20.10.24+dfsg1
+        return int(major), int(minor)
+
+    @property
     def has_systemd(self) -> bool:
         """Does systemd run the nodes?"""
         return self.sh(self.node, "test -d /run/systemd/system").status == 0

@@ -101,7 +101,7 @@ ask(one)"""
     )
     move = f"for procs in {procs}; do [ ! -e $procs ] || echo {pid} > $procs; done"
     cluster.sh(node, f"{move} 2>/dev/null")
-    cluster.must(node, f"! grep -q {job.cgroup} /proc/{pid}/cgroup || cat /proc/{pid}/cgroup")
+    assert f"{job.cgroup}/" not in cluster.must(node, f"cat /proc/{pid}/cgroup")
     cluster.must(node, "touch moved", user="ann")
     cluster.wait(node, "[ ! -e /home/ann/moved ]", "the second answer")
     assert "200 []" in job.output and "403 " in job.output.split("before")[1] and IN_NO_JOB in job.output, job.output

@@ -34,6 +34,7 @@ class Typed:
         self.cluster, self.options, self.user = cluster, options, user
         self.top = f"/home/{user}/pages"
         self.number = 0
+        self.cgroup = CGROUP  # the last part of its path
         self.job: Job | None = None
         cluster.must(cluster.node, f"mkdir -p {ROOTS}")
         self._on_node(f"rm -rf {self.top}; mkdir -p {self.top}/.typed")
@@ -46,21 +47,21 @@ class Typed:
         """What a command printed, on both streams; status 124: it took too long. `who` is as in pages.Command."""
         if who == "job" or (NUMBER in command and not self.number):
             self._begin()
-        command = command.replace(CGROUP, self._cgroup()).replace(NUMBER, str(self.number))
+        command = command.replace(CGROUP, self.cgroup).replace(NUMBER, str(self.number))
         if who == "root":
             done = self._bash(self.cluster.node, "root", ROOTS, command)
         elif who == "login":
             done = self._bash(self.cluster.lab.controller, self.user, self.top, command)
         else:
             script = (
-                f"cd {self.top}; cat >.typed/command; until [ -p .typed/out ]; do sleep 0.1; done\n"
+                f"cd {self.top}; cat >.typed/command\n"
                 "echo go >.typed/in; read -r status <.typed/out; cat .typed/said; exit $status"
             )
             done = self.cluster.sh(self.cluster.node, script, user=self.user, stdin=command)
         if submitted := re.search(r"^Submitted batch job (\d+)$", done.out, re.MULTILINE):
-            self.number = int(submitted[1])
+            self.number, self.cgroup = int(submitted[1]), f"job_{submitted[1]}"
         mine = rf"""((?:[Jj]ob[ _]|"job": |report |slurm-)){self.number}\b|\b{self.number}(?=-\d+-[0-9a-f]{{8}}\b)"""
-        out = re.sub(mine, rf"\g<1>{NUMBER}", done.out.replace(self._cgroup(), CGROUP))
+        out = re.sub(mine, rf"\g<1>{NUMBER}", re.sub(rf"\b{self.cgroup}\b", CGROUP, done.out))
         out = HINT.sub(r"See '\1'.", out)
         return Done(done.status, out, done.err)
 
@@ -76,13 +77,8 @@ class Typed:
         if self.job is None:
             options = f"--chdir={self.top} {self.options}"
             self.job = self.cluster.sbatch(SHELL, user=self.user, options=options)
-            self.number = self.job.id
-
-    def _cgroup(self) -> str:
-        """The last part of its path, once the page's job runs."""
-        if self.job is None or self.job.id != self.number or not self.job.events("prolog"):
-            return f"job_{self.number}"
-        return self.job.cgroup.rpartition("/")[2]
+            self.cluster.wait(self.job.node, f"[ -p {self.top}/.typed/out ]", "the shell in the job")
+            self.number, self.cgroup = self.job.id, self.job.cgroup.rpartition("/")[2]
 
     def _on_node(self, script: str, stdin: str = "") -> None:
         self.cluster.must(self.cluster.node, script, user=self.user, stdin=stdin)
