@@ -104,8 +104,7 @@ test-compose: $(VENV)  ## the suite on lab (a): docker-compose, on this machine'
 test-uml: $(VENV)  ## the suite on lab (b): a real node with systemd, cgroup v2, AppArmor (user-mode Linux)
 	$(PYTEST) $(APART) --lab uml -m "not anywhere and not long"
 
-test-releases: $(VENV)  ## each release of Slurm and Docker, installed by the book: jobs and containers
-	@$(MAKE) -s deb >/dev/null
+test-releases: $(VENV) deb  ## each release of Slurm and Docker, installed by the book: jobs, containers, the sweep
 	$(PYTHON) -m tests.nodes --short
 
 .PHONY: test-selinux

@@ -32,13 +32,15 @@ fi
 "$labs/compose/apparmor" unload
 
 if [ "${1:-}" = --all ]; then
-    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-* \
+    rm -rf "$cache/docker" "$cache"/tree-*.tar "$cache"/uml-* "$cache"/emulated-* "$cache"/suite-*.tar "$cache"/*.*/ \
         "$cache"/msgspec-*.tar.gz "$cache"/user-mode-linux_*.deb "$cache"/linux-image-*.deb "$cache"/venv-* \
         "$cache"/promtool "$cache"/*.lock
     rmdir --ignore-fail-on-non-empty "$cache"
 elif [ -d "$cache" ]; then
-    # What no lab has read for two weeks: built of another state of the sources, or unpacked by a test that was killed.
+    # What no lab has read for two weeks, built of another state of the sources; and of a day ago what was being made,
+    # whose name has a point and what mktemp put behind it.
     cd "$cache"
-    find . -maxdepth 1 \( -name 'tree-*.tar' -o -name 'suite-*' \) -atime +14 -exec rm -rf {} +
+    find . -maxdepth 1 \( -name 'tree-*.tar' -o -name 'suite-*.tar' \) -atime +14 -delete
+    find . -mindepth 1 -maxdepth 1 -type d -name '*.*' -mtime +0 -exec rm -rf {} +
     find . -mindepth 2 -maxdepth 2 -name disk.img -atime +14 -printf '%h\n' | xargs -r rm -rf
 fi

@@ -50,7 +50,7 @@ def unpacked(name: str, *more: str) -> Iterator[Suite]:
     """A suite's tree, fresh, with these packages more; it is removed at the end."""
     made = subprocess.run([str(HERE / "suite.sh"), name, *BEFORE, *more], stdout=subprocess.PIPE, text=True, check=True)
     tar = Path(made.stdout.strip())
-    root = Path(tempfile.mkdtemp(prefix=f"suite-{name}.", dir=tar.parent))
+    root = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=tar.parent))
     try:
         subprocess.run(["tar", "-xf", str(tar), "-C", str(root)], check=True)
         root.chmod(0o755)
