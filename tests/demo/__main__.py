@@ -16,7 +16,7 @@ EXPLORE = """On the nodes nothing of these jobs is left. The cluster still runs;
 
     make shell                              # ann, on the controller: sbatch, srun, squeue
     make shell HOST=cn1 AS=root             # a node: slurm-hooks report, check; docker -H …
-    make clean                              # stop it, leave this machine as it was"""
+    make clean                              # stop it; what was built stays in a cache (make distclean)"""
 
 
 def main() -> int:
