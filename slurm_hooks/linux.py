@@ -168,8 +168,23 @@ def peer_of(connection: socket.socket) -> tuple[int, int, int, int]:
     try:
         pidfd = connection.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
     except OSError:
-        pidfd = os.pidfd_open(pid)
+        pidfd = pidfd_of(pid)
     return pid, uid, gid, pidfd
+
+
+def pidfd_of(pid: int) -> int:
+    """A pidfd of a process; the caller closes it.
+
+    Raises:
+        ProcessLookupError: it is gone. Where something is left of it, as a process group or a session of its number,
+            kernels before 6.16 say EINVAL, as they do of a thread's number (pidfd_open(2); fork.c, pidfd_prepare).
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # ENOENT: a thread's, from 6.16 on
+            raise ProcessLookupError(errno.ESRCH, f"no process has the number {pid} any more") from None
+        raise
 
 
 def alive(pidfd: int) -> bool:
@@ -186,7 +201,7 @@ def alive(pidfd: int) -> bool:
 def kill_where(pid: int, holds: Callable[[], bool], number: int = 9) -> None:
     """A signal to a process of which `holds` is true: asked while its pidfd is open, so of it and of no other."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = pidfd_of(pid)
     except ProcessLookupError:
         return
     import signal

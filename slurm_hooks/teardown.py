@@ -2,7 +2,8 @@
 """End what a job left: operations as values, listed, printed (--dry-run), then done; then judged afresh.
 
 Every operation is idempotent and raises nothing: what it could not do is seen
-by escapes.everything, whose answer alone is the verdict.
+by escapes.everything, whose answer alone is the verdict. One that raises has a
+bug; the others are done all the same.
 """
 
 from __future__ import annotations
@@ -311,13 +312,18 @@ def verdict(
     """Do the plan, look again; ("clean" or the reason that an operator reads, what is left). `late`: escapes.beside."""
     node = Node(cgroups.of(job.version), docker_socket, run)
     known = escapes.noted(job, run)
+    bug = ""
     for operation in plan(job, run, grace, known):
-        operation.do(node)
+        try:
+            operation.do(node)
+        except Exception as error:  # our own bug: it must not cost the other operations
+            bug = f"{type(error).__name__}: {error}"
+            events.record("epilog-bug", job=job.id, restart=job.restart, why=f"{operation}: {bug}")
     beside = escapes.beside(job, late=late)
     left = [*escapes.everything(job, listed(node, job), known, run=run), *beside]
     if node.engine is None and jobs.had_containers(job.key, run):
         left.insert(0, escapes.Left("container", f"its containers, unknown: {node.fault}", "the broker's notes"))
-    return told(job, left), left
+    return told(job, left, bug), left
 
 
 def beside(job: jobs.Job, *, late: bool = False) -> str:
@@ -325,11 +331,11 @@ def beside(job: jobs.Job, *, late: bool = False) -> str:
     return told(job, escapes.beside(job, late=late))
 
 
-def told(job: jobs.Job, left: list[escapes.Left]) -> str:
+def told(job: jobs.Job, left: list[escapes.Left], bug: str = "") -> str:
     """An event for each thing that is left; "clean" or the reason that an operator reads."""
     for one in left:
         events.record("left", job=job.id, restart=job.restart, kind=one.kind, what=one.what, evidence=one.evidence)
-    return reason(job, left) if left else "clean"
+    return reason(job, left, bug) if left else "clean"
 
 
 def listed(node: Node, job: jobs.Job) -> list[dict[str, Any]]:
@@ -343,12 +349,19 @@ def listed(node: Node, job: jobs.Job) -> list[dict[str, Any]]:
         return []
 
 
-def reason(job: jobs.Job, left: list[escapes.Left]) -> str:
-    """The node's drain reason: one line, the culprit first, short enough for `sinfo -R -o %200E`."""
+def reason(job: jobs.Job, left: list[escapes.Left], bug: str = "") -> str:
+    """The node's drain reason: one line, the culprit first, short enough for `sinfo -R -o %200E`.
+
+    Args:
+        bug: of ours, in the teardown that has left it.
+    """
     first = next((one for one in left if one.kind == "process"), left[0])
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    outlived = f": not ended by SIGKILL in {KILL_SECONDS:.0f} s" if first.kind == "process" else ""
+    if bug:
+        why = f"; bug: {bug}"
+    else:
+        why = f": not ended by SIGKILL in {KILL_SECONDS:.0f} s" if first.kind == "process" else ""
     return (
-        f"slurm-hooks: job {job.id} ({job.user}) left {first.what}{more}{outlived}; "
+        f"slurm-hooks: job {job.id} ({job.user}) left {first.what}{more}{why}; "
         f"see slurm-hooks report {job.id}, then run slurm-hooks epilog {job.id}"
     )

@@ -31,7 +31,7 @@ _heard = asyncio.Event()  # dockerd has said how another container ended
 def watch(nonce: str, pid: int, version: int, cgroup: str) -> None:
     """Read the figures of the container when its first process ends; `cgroup` is where the kernel has that one."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = linux.pidfd_of(pid)
     except OSError:  # over already: nothing is left to be read
         return
     try:

@@ -78,7 +78,7 @@ def look(pid: int, version: int, staged: dict[str, str]) -> Seen | None:
         staged: target → staged path.
     """
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = linux.pidfd_of(pid)
     except ProcessLookupError:
         return None
     try:

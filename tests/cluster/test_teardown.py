@@ -44,6 +44,29 @@ def test_a_paused_container_is_ended_too(cluster: Cluster, node: str) -> None:
     assert job.wait()["verdict"] == "clean"
 
 
+KILL_A_LEADER = """/usr/bin/python3 -I - <<'EOF'
+import os, sys
+sys.path.insert(0, "/usr/lib/slurm-hooks")
+from slurm_hooks import linux
+end, hold = os.pipe()
+leader = os.fork()
+if not leader:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.close(hold)
+    os.read(end, 1)
+    os._exit(0)
+os.waitpid(leader, 0)
+linux.kill_where(leader, lambda: 1 / 0)
+EOF"""
+
+
+def test_a_process_is_gone_while_its_group_is_not(cluster: Cluster, node: str) -> None:
+    """Linux before 6.16 says EINVAL of its number then, as it did of one that ended while an Epilog killed it."""
+    cluster.must(node, KILL_A_LEADER)
+
+
 @pytest.mark.anywhere
 def test_runs_that_are_over_do_not_pile_up_in_a_job(cluster: Cluster, node: str) -> None:
     job = cluster.sbatch("for i in $(seq 12); do docker run --rm -v $HOME:/w img true; done; echo done; sleep 600")

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from slurm_hooks import escapes, teardown
+from slurm_hooks import escapes, events, teardown
 from slurm_hooks.escapes import Left
 from tests.unit.test_jobs import job_of
 
@@ -81,6 +82,42 @@ def test_a_drain_reason_names_job_user_and_culprit(left: list[Left], words: str)
     reason = teardown.reason(job_of(), left)
     assert reason.startswith(words)
     assert "\n" not in reason
+
+
+def test_a_drain_reason_names_a_bug_of_ours_in_the_place_of_what_was_not_waited_for() -> None:
+    reason = teardown.reason(job_of(), [PROCESS], "OSError: [Errno 22] Invalid argument")
+    assert reason.startswith("slurm-hooks: job 4711 (ada) left pid 9 cat, state D; bug: OSError: [Errno 22] ")
+
+
+class Broken:
+    """An operation with a bug."""
+
+    def do(self, node: teardown.Node) -> None:
+        raise OSError(22, "Invalid argument")
+
+    def __str__(self) -> str:
+        return "end every process"
+
+
+@pytest.mark.parametrize("left", [[], [PROCESS]], ids=["nothing left", "a process left"])
+def test_an_operation_with_a_bug_does_not_cost_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: list[Left]
+) -> None:
+    done: list[object] = []
+    told: list[str] = []
+
+    class Counted(Broken):
+        def do(self, node: teardown.Node) -> None:
+            done.append(node)
+
+    monkeypatch.setattr(teardown, "plan", lambda *_: [Broken(), Counted()])
+    monkeypatch.setattr(escapes, "everything", lambda *_, **__: left)
+    monkeypatch.setattr(escapes, "beside", lambda *_, **__: [])
+    monkeypatch.setattr(events, "record", lambda event, **fields: told.append(f"{event}: {fields.get('why')}"))
+    verdict, _ = teardown.verdict(job_of(), str(tmp_path / "docker.sock"), str(tmp_path))
+    assert len(done) == 1
+    assert told[0] == "epilog-bug: end every process: OSError: [Errno 22] Invalid argument"
+    assert verdict == "clean" if not left else "; bug: OSError: [Errno 22]" in verdict
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

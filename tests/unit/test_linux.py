@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -70,6 +71,28 @@ def test_a_process_that_ended_is_not_alive() -> None:
         linux.kill_where(2**22 + 1, lambda: True)  # no such process: fine
     finally:
         os.close(pidfd)
+
+
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.EINVAL, errno.ENOENT])
+def test_a_process_that_is_gone_is_gone_whatever_the_kernel_calls_it(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def pidfd_open(pid: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    linux.kill_where(4242, lambda: True)
+    with pytest.raises(ProcessLookupError):
+        linux.pidfd_of(4242)
+
+
+def test_a_process_that_cannot_be_opened_for_another_reason_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pidfd_open(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    with pytest.raises(OSError, match="Too many open files"):
+        linux.kill_where(4242, lambda: True)
 
 
 def test_a_process_that_is_another_by_now_gets_no_signal() -> None:
