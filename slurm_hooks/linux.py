@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every system call that the standard library lacks, and small readings of /proc.
 
-Imports nothing of ours. Hooks import it on their healthy path, so ctypes,
-socket and signal are imported by the functions that need them.
-
-Constants are those of the x86-64 and arm64 ABI, which agree here (numbers from
+Imports nothing of ours. Hooks import it on their healthy path, so ctypes, socket and signal are imported by the
+functions that need them. Constants are those of the x86-64 and arm64 ABI, which agree here (numbers from
 asm-generic/unistd.h for calls newer than Linux 5.0).
 """
 
@@ -150,13 +148,10 @@ def umount2(path: str, flags: int) -> None:
 
 
 def peer_of(connection: socket.socket) -> tuple[int, int, int, int]:
-    """Who connected: (pid, uid, gid, pidfd), as the kernel noted at connect().
+    """Who connected: (pid, uid, gid, pidfd), as the kernel noted at connect(). The caller closes the pidfd.
 
-    The caller closes the pidfd. On a kernel before 6.5 the pidfd is opened by number;
-    a pid reused in between then gives another process, whose cgroup decides, as always.
-
-    Raises:
-        ProcessLookupError: the peer is gone already.
+    On a kernel before 6.5 the pidfd is opened by number; a pid reused in between then gives another process, whose
+    cgroup decides, as always. Raises ProcessLookupError where the peer is gone already.
     """
     import socket
     import struct
@@ -173,16 +168,15 @@ def peer_of(connection: socket.socket) -> tuple[int, int, int, int]:
 
 
 def pidfd_of(pid: int) -> int:
-    """A pidfd of a process; the caller closes it.
+    """A process's pidfd, which the caller closes. Raises ProcessLookupError where it is gone.
 
-    Raises:
-        ProcessLookupError: it is gone. Where something is left of it, as a process group or a session of its number,
-            kernels before 6.16 say EINVAL, as they do of a thread's number (pidfd_open(2); fork.c, pidfd_prepare).
+    Where a process group or a session still has its number, Linux before 6.16 says EINVAL, as of the number of a
+    thread, which is ENOENT since (pidfd_open(2); kernel/fork.c, pidfd_prepare).
     """
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):  # ENOENT: a thread's, from 6.16 on
+        if error.errno in (errno.EINVAL, errno.ENOENT):
             raise ProcessLookupError(errno.ESRCH, f"no process has the number {pid} any more") from None
         raise
 
@@ -361,8 +355,7 @@ def replace(path: str, text: str, mode: int = 0o600) -> None:
 class Locked:
     """flock(2) on a directory, with a deadline in seconds; `.held` says whether it was had.
 
-    A directory can be locked through a read-only descriptor, leaves no lock file
-    behind, and is what Slurm itself locks around its cgroups.
+    It needs no more than to read it, leaves no lock file behind, and is what Slurm itself locks around its cgroups.
     """
 
     __slots__ = ("fd", "held")

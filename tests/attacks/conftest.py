@@ -16,6 +16,8 @@ __all__ = ["cluster", "node"]
 @pytest.fixture
 def node(cluster: Cluster) -> Iterator[str]:
     """As the suite's own, whatever the test leaves undone."""
+    if not cluster.lab.alive():
+        cluster.lab.up()
     cluster.wait_idle(cluster.node)
     yield cluster.node
     cluster.cancel_all()

@@ -32,6 +32,8 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture
 def node(cluster: Cluster) -> Iterator[str]:
     """A node that is idle before the test and on which nothing is left after it."""
+    if not cluster.lab.alive():
+        cluster.lab.up()
     cluster.cancel_all()
     cluster.wait_idle(cluster.node)
     yield cluster.node

@@ -30,6 +30,10 @@ class TooLate(AssertionError):
     """What was waited for did not come."""
 
 
+class Drained(AssertionError):
+    """The node takes no jobs any more; the text is its reason."""
+
+
 @dataclass
 class Job:
     """A job that was handed to Slurm; its script runs on `node`."""
@@ -200,12 +204,20 @@ EOF"""
         return self.must(node, "/usr/bin/python3 -IS /src/tests/cluster/left.py").split("\n")[:-1]
 
     def wait_idle(self, node: str) -> None:
-        """Until Slurm has no job on the node and would start one."""
-        self.wait(
-            self.lab.controller,
-            f'[ -z "$(squeue -h -w {node})" ] && [ "$(sinfo -h -n {node} -p main -o %T)" = idle ]',
-            f"{node} idle",
-        )
+        """Until Slurm has no job on the node and would start one.
+
+        Raises:
+            Drained: nothing would come. It is resumed, for the tests after this one.
+            TooLate: it did not come.
+        """
+        state = f'state=$(sinfo -h -n {node} -p main -o %T); [ "$state" != drained ] || exit 1; [ "$state" = idle ]'
+        try:
+            self.wait(self.lab.controller, f'[ -z "$(squeue -h -w {node})" ] && {{ {state}; }}', f"{node} idle")
+        except TooLate:
+            if not (reason := self.drain_reason(node)):
+                raise
+            self.must(self.lab.controller, f"scontrol update nodename={node} state=resume")
+            raise Drained(f"{node}: {reason}") from None
 
     def cancel_all(self) -> None:
         """What the users have running: a test that failed, or a suite that was broken off, may have left it."""

@@ -35,6 +35,9 @@ class Lab(Protocol):
     def up(self) -> None:
         """Bring the cluster up; return when every node is idle. Idempotent. Raises LabMissing."""
 
+    def alive(self) -> bool:
+        """Does its kernel run? Asked before each test, so told at once."""
+
     def down(self) -> None:
         """Stop it and leave nothing. Idempotent."""
 

@@ -84,6 +84,9 @@ class Compose:
             options = ("--project-name", self._project, "--file", str(ROOT / "docker-compose.slurm.yml"))
             self._must(*compose, *options, "up", "-d", "--force-recreate", "--renew-anon-volumes")
 
+    def alive(self) -> bool:
+        return True  # its kernel is ours
+
     def down(self) -> None:
         _script("clean.sh", "--cluster")
         self._env = None

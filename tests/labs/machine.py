@@ -42,6 +42,14 @@ class NodeLost(Exception):
     """The node does not answer, or came up wrong; the text ends with what it said last."""
 
 
+class KernelFault(NodeLost):
+    """Its kernel has ended by a fault of user-mode Linux's own, as now and then it does: not by what runs on it."""
+
+
+# It writes to a user's page that another thread has given back meanwhile (arch/um: skas/uaccess.c, kernel/trap.c).
+FAULT = "Kernel panic - not syncing: Segfault with"
+
+
 class Machine:
     """A lab of one such node: see base.Lab."""
 
@@ -236,10 +244,17 @@ class Machine:
                 line.sendall(json.dumps(command).encode() + b"\n")
                 answer = line.makefile("rb").readline()
         except OSError as error:
-            raise NodeLost(f"no word from its agent ({error})\n{self._tail()}") from None
+            raise self._lost(f"no word from its agent ({error})") from None
         if not answer:
-            raise NodeLost(f"it ended while a command ran\n{self._tail()}")
+            raise self._lost("it ended while a command ran")
         return Done(**json.loads(answer))
+
+    def _lost(self, why: str) -> NodeLost:
+        fault = self.console.exists() and FAULT in self.console.read_text(errors="replace")
+        return (KernelFault if fault else NodeLost)(f"{why}\n{self._tail()}")
+
+    def alive(self) -> bool:
+        return self._keeper() is not None
 
     def shell(self) -> None:
         """A terminal in the node: root's shell on its second serial line."""

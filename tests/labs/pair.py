@@ -44,6 +44,9 @@ class Pair:
         for end in ends:
             end.wait()
 
+    def alive(self) -> bool:
+        return all(end.alive() for end in self._ends.values())
+
     def down(self) -> None:
         for end in self._ends.values():
             end.down()
