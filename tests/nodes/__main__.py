@@ -18,7 +18,6 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from queue import Queue
@@ -89,23 +88,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result]:
-    """The tests of each cell, or these instead. Two cells a processor, since a suite mostly waits for Slurm. Of the
-    emulated ones one at a time, beside a single other: their several processors wait for each other, and where they
-    have no time of the machine's that is all they do."""
+    """The tests of each cell, or these instead. Two cells a processor, since a suite mostly waits for Slurm. Those that
+    are emulated come first, one after the other, beside a single other cell: their several processors wait for each
+    other, and where they have no time of the machine's that is all they do."""
     slots = 2 * len(os.sched_getaffinity(0))
     free: Queue[int] = Queue()
     for slot in range(slots):
         free.put(slot)
-    done, said, emulated = [0], threading.Lock(), threading.Lock()
+    done, said = [0], threading.Lock()
+    emulated = [cell for cell in cells if cell.stock]
+    lanes = [emulated] * bool(emulated) + [[cell] for cell in cells if not cell.stock]
 
-    def one(cell: Cell) -> table.Result:
-        with emulated if cell.stock else nullcontext():
-            taken = [free.get() for _ in range(max(slots - 1, 1) if cell.stock else 1)]
-            try:
-                result = _run(cell, taken[0], instead or _tests(cell))
-            finally:
-                for slot in taken:
-                    free.put(slot)
+    def in_turn(lane: Sequence[Cell]) -> list[table.Result]:
+        taken = [free.get() for _ in range(max(slots - 1, 1) if lane is emulated else 1)]
+        try:
+            return [one(cell, taken[0]) for cell in lane]
+        finally:
+            for slot in taken:
+                free.put(slot)
+
+    def one(cell: Cell, slot: int) -> table.Result:
+        result = _run(cell, slot, instead or _tests(cell))
         with said:
             done[0] += 1
             if not instead:
@@ -116,7 +119,7 @@ def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result
         return result
 
     with ThreadPoolExecutor(slots) as pool:
-        return list(pool.map(one, cells))
+        return [result for results in pool.map(in_turn, lanes) for result in results]
 
 
 def _tests(cell: Cell) -> Sequence[str]:
