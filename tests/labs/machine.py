@@ -46,7 +46,7 @@ class KernelFault(NodeLost):
     """Its kernel has ended by a fault of user-mode Linux's own, as now and then it does: not by what runs on it."""
 
 
-# It writes to a user's page that another thread has given back meanwhile (arch/um: skas/uaccess.c, kernel/trap.c).
+# The words are of arch/um/kernel/trap.c; seen with 7.2.7 in a copy to a page of the user's (fstat, by a Go program).
 FAULT = "Kernel panic - not syncing: Segfault with"
 
 
