@@ -13,7 +13,7 @@ import time
 
 from slurm_hooks import cgroups, config, events, jobs, linux, presence, quickjson
 from slurm_hooks.cgroups import slurm
-from slurm_hooks.errors import HooksError, NodeFault
+from slurm_hooks.errors import HooksError, NodeFault, unforeseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def settled(job: jobs.Job, *, late: bool = False) -> tuple[str, float]:
     try:
         verdict, peaks = closed(job, late=late)
     except Exception as error:  # our own bug: it must not drain a clean node, nor hide an unclean one
-        why = f"{type(error).__name__}: {error}"
+        why = unforeseen(error)
         events.record("epilog-bug", job=job.id, restart=job.restart, why=why)
         pids = cgroups.of(job.version).processes(job.cgroup) if jobs.holds_cgroup(job) else []
         verdict, peaks = (f"slurm-hooks: job {job.id} left pids {pids[:5]}; bug: {why}" if pids else "clean"), {}

@@ -13,6 +13,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def unforeseen(error: BaseException) -> str:
+    """An error that nobody has turned into words, in one line: its type, and what it says."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
 class HooksError(Exception):
     """Anything that we can explain. `str()` is the one line that a person sees."""
 

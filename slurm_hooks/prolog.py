@@ -13,7 +13,7 @@ import sys
 
 from slurm_hooks import cgroups, config, events, jobs, linux
 from slurm_hooks.cgroups import limits, slurm
-from slurm_hooks.errors import BadConfig, HooksError
+from slurm_hooks.errors import BadConfig, HooksError, unforeseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     except HooksError as error:
         complain(environ, str(error))
     except Exception as error:  # our own bug: it is told in our log, never in a job
-        complain(environ, f"a bug of slurm-hooks: {type(error).__name__}: {error}")
+        complain(environ, f"a bug of slurm-hooks: {unforeseen(error)}")
     else:
         print(f"slurm-hooks: job {job.id}: {job.cgroup}: pids.max {job.pids}, in force {job.effective}")
     return 0

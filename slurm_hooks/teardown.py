@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from slurm_hooks import bridges, cgroups, config, escapes, events, jobs, linux, stages, tasks
-from slurm_hooks.errors import NodeFault
+from slurm_hooks.errors import NodeFault, unforeseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def verdict(
         try:
             operation.do(node)
         except Exception as error:  # our own bug: it must not cost the other operations
-            bug = f"{type(error).__name__}: {error}"
+            bug = unforeseen(error)
             events.record("epilog-bug", job=job.id, restart=job.restart, why=f"{operation}: {bug}")
     beside = escapes.beside(job, late=late)
     left = [*escapes.everything(job, listed(node, job), known, run=run), *beside]

@@ -22,7 +22,7 @@ from slurm_hooks.broker.channel import Channel
 from slurm_hooks.broker.http1 import Intake, Request
 from slurm_hooks.broker.peers import Asker, Peer, Registry
 from slurm_hooks.broker.turns import Turn, Turns
-from slurm_hooks.errors import BadConfig, BadRequest, Conflict, HooksError, NodeFault, Refused
+from slurm_hooks.errors import BadConfig, BadRequest, Conflict, HooksError, NodeFault, Refused, unforeseen
 from slurm_hooks.settings import Settings
 
 IDLE_SECONDS = 60.0  # between requests; no connection of the docker CLI is idle for longer
@@ -167,9 +167,9 @@ class Connection:
         except (OSError, h11.LocalProtocolError) as error:
             if self.intake.h11.our_state is h11.SEND_RESPONSE:
                 await self._reply(503, relay.error_body(NodeFault("slurm-hooks", str(error), "Tell the operators.")))
-            events.record("broker-fault", job=asker.job.id if asker else 0, why=f"{type(error).__name__}: {error}")
+            events.record("broker-fault", job=asker.job.id if asker else 0, why=unforeseen(error))
         except Exception as error:
-            events.record("broker-bug", job=asker.job.id if asker else 0, why=f"{type(error).__name__}: {error}")
+            events.record("broker-bug", job=asker.job.id if asker else 0, why=unforeseen(error))
             if self.intake.h11.our_state is h11.SEND_RESPONSE:
                 await self._reply(
                     500, relay.error_body(NodeFault("slurm-hooks", "a bug of its own", "Tell the operators."))
