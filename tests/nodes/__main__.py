@@ -97,10 +97,11 @@ def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result
         free.put(slot)
     done, said = [0], threading.Lock()
     emulated = [cell for cell in cells if cell.stock]
+    first = [free.get() for _ in range(max(slots - 1, 1))] if emulated else []  # before another has one
     lanes = [emulated] * bool(emulated) + [[cell] for cell in cells if not cell.stock]
 
     def in_turn(lane: Sequence[Cell]) -> list[table.Result]:
-        taken = [free.get() for _ in range(max(slots - 1, 1) if lane is emulated else 1)]
+        taken = first if lane is emulated else [free.get()]
         try:
             return [one(cell, taken[0]) for cell in lane]
         finally:
