@@ -106,9 +106,8 @@ class Cluster:
     @property
     def docker_release(self) -> tuple[int, int]:
         """Of the docker command on the nodes, which is dockerd's there."""
-        major, minor, *_ = (
-            self.must(self.node, "docker --version").split()[2].split(".")
-        )  # Docker version 20.10.24+dfsg1
+        said = self.must(self.node, "docker --version")  # Docker version 20.10.24+dfsg1, build 297e128
+        major, minor, *_ = said.split()[2].split(".")
         return int(major), int(minor)
 
     @property

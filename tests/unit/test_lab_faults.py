@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,26 +42,28 @@ from tests.labs.machine import KernelFault, NodeLost
 RUNS = []
 
 @pytest.fixture
-def cluster():
-    RUNS.append(1)
+def cluster(request):
+    RUNS.append(request.node.name)
 
-def test_it(cluster):
-    if len(RUNS) <= {times}:
-        raise {error}("it ended while a command ran")
+@pytest.mark.parametrize(("error", "times"), [(KernelFault, 1), (KernelFault, 2), (NodeLost, 1), (AssertionError, 1)])
+def test_it(request, cluster, error, times):
+    if RUNS.count(request.node.name) <= times:
+        raise error("it ended while a command ran")
 """
+OUTCOMES = {
+    "test_it[KernelFault-1]": ["RERUN", "PASSED"],
+    "test_it[KernelFault-2]": ["RERUN", "FAILED"],
+    "test_it[NodeLost-1]": ["FAILED"],
+    "test_it[AssertionError-1]": ["FAILED"],
+}
 
 
-@pytest.mark.parametrize(
-    ("error", "times", "told"),
-    [
-        ("KernelFault", 1, "1 passed, 1 rerun in"),
-        ("KernelFault", 2, "1 failed, 1 rerun in"),
-        ("NodeLost", 1, "1 failed in"),
-        ("AssertionError", 1, "1 failed in"),
-    ],
-)
-def test_what_its_kernel_has_failed_runs_once_more(tmp_path: Path, error: str, times: int, told: str) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS.format(error=error, times=times))
-    suite = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "tests.conftest", "-p", "no:cacheprovider"]
+def test_what_its_kernel_has_failed_runs_once_more(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    suite = [sys.executable, "-m", "pytest", "-v", "-c", "/dev/null", "-p", "tests.conftest", "-p", "no:cacheprovider"]
     done = subprocess.run([*suite, f"--rootdir={tmp_path}", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    assert told in done.stdout, done
+    found: dict[str, list[str]] = {}
+    for name, outcome in re.findall(r"^\S*test_it\.py::(\S+) ([A-Z]+) ", done.stdout, re.MULTILINE):
+        found.setdefault(name, []).append(outcome)
+    assert found == OUTCOMES, done
+    assert "3 failed, 1 passed, 2 rerun in" in done.stdout, done
