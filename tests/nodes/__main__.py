@@ -90,18 +90,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result]:
     """The tests of each cell, or these instead. Two cells a processor, since a suite mostly waits for Slurm. Those that
     are emulated come first, one after the other, beside a single other cell: their several processors wait for each
-    other, and where they have no time of the machine's that is all they do."""
+    other, and where they have no time of the machine's that is all they do. Then in the order that they are given: the
+    longest, nodes as they come, are not to be the last."""
     slots = 2 * len(os.sched_getaffinity(0))
     free: Queue[int] = Queue()
     for slot in range(slots):
         free.put(slot)
     done, said = [0], threading.Lock()
-    emulated = [cell for cell in cells if cell.stock]
-    first = [free.get() for _ in range(max(slots - 1, 1))] if emulated else []  # before another has one
-    lanes = [emulated] * bool(emulated) + [[cell] for cell in cells if not cell.stock]
 
-    def in_turn(lane: Sequence[Cell]) -> list[table.Result]:
-        taken = first if lane is emulated else [free.get()]
+    def in_turn(lane: Sequence[Cell], taken: Sequence[int]) -> list[table.Result]:
         try:
             return [one(cell, taken[0]) for cell in lane]
         finally:
@@ -119,8 +116,12 @@ def run(cells: Sequence[Cell], instead: Sequence[str] = ()) -> list[table.Result
                 print((BUILD / f"{cell.name}.log").read_text(), flush=True)
         return result
 
+    emulated = [cell for cell in cells if cell.stock]
+    lanes = [(emulated, max(slots - 1, 1))] * bool(emulated) + [([cell], 1) for cell in cells if not cell.stock]
     with ThreadPoolExecutor(slots) as pool:
-        return [result for results in pool.map(in_turn, lanes) for result in results]
+        # Slots are taken here: threads that wait for one get it in no order.
+        running = [pool.submit(in_turn, lane, [free.get() for _ in range(width)]) for lane, width in lanes]
+        return [result for lane in running for result in lane.result()]
 
 
 def _tests(cell: Cell) -> Sequence[str]:
