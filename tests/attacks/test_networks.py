@@ -164,14 +164,16 @@ def test_frames_are_known_by_their_bridge_alone_where_the_kernel_tells_it(
 
 # What is sent to all on the bridge: the words that came, of those that were sent.
 LISTENS = """
-import socket, struct
-line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); line.bind(("0.0.0.0", 7001)); line.settimeout(1.5)
+import os, socket, struct
+line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); line.bind(("0.0.0.0", 7001))
 group = struct.pack("4s4s", socket.inet_aton("239.1.2.3"), bytes(4))
 line.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
-open("/run/lab-ready", "w")
+os.mkfifo("/run/lab-called")
+open("/run/lab-called").read()  # its end: all has been sent
+line.settimeout(0.5)  # for ksoftirqd
 try:
     while True: print(line.recv(99).decode())
-except OSError: pass
+except TimeoutError: pass
 """
 CALLS = """
 import socket, sys
@@ -187,9 +189,10 @@ def test_what_is_sent_to_all_on_a_bridge_comes_to_nobody(cluster: Cluster, node:
     before = cluster.sh(node, f"cat {switch}").out.strip()
     everyone = ["255.255.255.255", f"{there['aa'].address.rpartition('.')[0]}.255", "239.1.2.3"]
     call = (
-        f"rm -f /run/lab-ready; nsenter --target {there['bb'].pid} --net python3 -c {shlex.quote(LISTENS)} & "
-        "until [ -e /run/lab-ready ]; do sleep 0.05; done; "
-        f"nsenter --target {there['aa'].pid} --net python3 -c {shlex.quote(CALLS)} {' '.join(everyone)}; wait"
+        f"rm -f /run/lab-called; nsenter --target {there['bb'].pid} --net python3 -c {shlex.quote(LISTENS)} & "
+        "until [ -p /run/lab-called ]; do sleep 0.05; done; "
+        f"nsenter --target {there['aa'].pid} --net python3 -c {shlex.quote(CALLS)} {' '.join(everyone)} "
+        "> /run/lab-called; wait"
     )
     try:
         cluster.sh(node, f"[ ! -e {switch} ] || echo 0 > {switch}")
@@ -197,7 +200,7 @@ def test_what_is_sent_to_all_on_a_bridge_comes_to_nobody(cluster: Cluster, node:
         with without(cluster, "bridge"):
             assert sorted(cluster.must(node, call).split()) == sorted(everyone)
     finally:
-        cluster.sh(node, f"rm -f /run/lab-ready; [ -z '{before}' ] || echo {before} > {switch}")
+        cluster.sh(node, f"rm -f /run/lab-called; [ -z '{before}' ] || echo {before} > {switch}")
 
 
 def test_nobody_reaches_into_a_container(cluster: Cluster, node: str, there: There) -> None:
