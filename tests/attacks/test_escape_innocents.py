@@ -51,7 +51,7 @@ def submit(cluster: Cluster, node: str, user: str, number: int) -> list[int]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [12, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [12, pytest.param(100, marks=(pytest.mark.long, pytest.mark.anywhere))])
 def test_no_innocent_is_touched_or_blamed(cluster: Cluster, bystanders: str, number: int) -> None:
     before = cluster.must(bystanders, ALIVE).split()
     assert before == [str(mark) for mark in range(7301, 7308)]
