@@ -16,6 +16,7 @@ the broker shared, from decision to verified start; the Epilog alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 OPEN, CLOSING, GONE = "open", "closing", "gone"
 CLOCK_SECONDS = 0.5  # more than two readings of two clocks differ by, on a busy node
 TOMBSTONE_SECONDS = 86_400  # a verdict is kept for a day
+REMOVE_TRIES = 100  # as often as a broker may come in between
 MOST_TOMBSTONES = 10_000  # 40 MB of /run: a page is the least that tmpfs has for a file
 NEW: dict[str, Any] = {"gpus": list, "with_gpu": dict}  # what a record of an older version lacks
 
@@ -280,10 +282,17 @@ def discard(of_key: str, run: str = config.RUN) -> None:
 
 
 def _remove(record: str) -> None:
-    for path in linux.tree_of(record):
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")  # directories below are gone already: tree_of gives the deepest first
-        os.rmdir(path)
+    """Also while the broker still drops a note, or writes one: of a container's end it hears when the job's is near."""
+    for tries_left in reversed(range(REMOVE_TRIES)):
+        try:
+            for path in linux.tree_of(record):
+                for name in os.listdir(path):
+                    os.unlink(f"{path}/{name}")  # directories below are gone already: tree_of gives the deepest first
+                os.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or not tries_left:
+                raise
 
 
 def buried(of_key: str, run: str = config.RUN) -> Job | None:

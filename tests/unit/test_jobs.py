@@ -215,6 +215,31 @@ def test_a_job_that_is_gone_leaves_its_verdict_and_nothing_else(run: Path) -> No
     assert found is not None and (found.state, found.verdict) == (jobs.GONE, "clean")
 
 
+@pytest.mark.parametrize("place", ["containers", "ops"])
+@pytest.mark.parametrize("what", ["dropped", "written"])
+def test_a_job_is_buried_also_while_the_broker_hears_of_a_containers_end(
+    run: Path, monkeypatch: pytest.MonkeyPatch, place: str, what: str
+) -> None:
+    """At a container's end the broker drops its note and adds to the account, whether the job is over or not."""
+    job = job_of()
+    jobs.create(job)
+    notes = run / "jobs" / job.key / place
+    (notes / "a").touch()
+    listed = os.listdir
+    heard: list[str] = []
+
+    def meanwhile(path: str) -> list[str]:
+        names = listed(path)
+        if Path(path) == notes and not heard:
+            heard.append(what)
+            (notes / "a").unlink() if what == "dropped" else (notes / "b").touch()
+        return names
+
+    monkeypatch.setattr(os, "listdir", meanwhile)
+    jobs.bury(job)
+    assert heard and jobs.keys() == []
+
+
 def test_a_job_may_be_buried_again(run: Path) -> None:
     jobs.bury(buried())
     assert len(jobs.tombstones()) == 1
