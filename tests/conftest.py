@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
+from tests.cluster.slurm import EVENTS, Cluster
 from tests.labs import NAMES
-from tests.labs.machine import KernelFault
+from tests.labs.machine import KernelFault, NodeLost
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +22,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=[KernelFault]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails brings the last events of its nodes along: they may be gone when somebody reads why."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.failed and isinstance(cluster, Cluster):
+        for node in cluster.lab.nodes:
+            try:
+                events = cluster.sh(node, f"tail -qn 60 {EVENTS}.1 {EVENTS} 2>/dev/null | tail -n 60", timeout=10).out
+            except NodeLost as lost:
+                events = str(lost)
+            report.sections.append((f"events of {node}", events))
+    return report
 
 
 def pytest_report_header(config: pytest.Config) -> str:

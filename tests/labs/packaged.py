@@ -79,8 +79,12 @@ class Packaged(Machine):
     def taken_off(self) -> None:
         """As the page has that. Where nobody comes to `installed` again, `up` does."""
         self._must("rm -f /run/lab-installed")
-        for _, command in steps(self.suite, self.controller, "taken off nodes of"):
-            self._must(command)
+        try:
+            for _, command in steps(self.suite, self.controller, "taken off nodes of"):
+                self._must(command)
+        except NodeLost:  # half way, where the page has it drained: `installed` wants a job of it
+            self.sh(self.controller, f"scontrol update nodename={self.controller} state=resume")
+            raise
 
     def _must(self, script: str, user: str = "root") -> None:
         done = self.sh(self.controller, script, user=user, timeout=SECONDS)
