@@ -176,8 +176,6 @@ def _containers(of_run: list[Event]) -> list[Container]:
                 named(event).began(event)
             case "end":
                 named(event).ended(event)
-            case "oom":
-                named(event).oom = True
             case "exec":
                 named(event).execs.append((when, str(event.get("command", "?"))))
             case "start-failed" | "differs":

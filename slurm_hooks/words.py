@@ -62,6 +62,8 @@ def _known(event: Event) -> str:
         case "end":
             how = f"exit {event['exit']}{_died(event['exit'])}{_own(event)}"
             return f"container {event['container']}: {how}{_peaks(event)}"
+        case "oom":  # of all below the limit that was met, on cgroup v1: the end tells which of them it has cost
+            return f"container {event['container']}: memory ran out, its own or the job's"
         case "exec":
             return f"container {event['container']}: {event['command']}"
         case "pull":

@@ -3,7 +3,8 @@
 
 The figures are of the container's own cgroup, which goes within milliseconds of its first process. So they are
 read when the pidfd of that process says that it has exited, before dockerd has heard of it. They wait here for
-dockerd's word of the exit status; then they are written into the job's record, as `ops/ended`.
+dockerd's word of the exit status; then they are written into the job's record, as `ops/ended`. Where the broker
+comes too late for them, a node being short of processors or memory, that memory was wanting is known of dockerd.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -21,9 +23,11 @@ from slurm_hooks.broker.peers import BATCH, Asker
 
 KEPT = 20  # containers of a job that are told one by one: the last ones
 WAITING = 10_000  # figures kept for dockerd's word, which may be missed
+KILLED = 128 + signal.SIGKILL
 SETTLE_SECONDS = 1.0  # that dockerd has for its word of a container that has ended, before the account is told
 
 _figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
+_starved: dict[str, None] = {}  # nonces of containers that memory was wanting for, by dockerd's word
 _watched: set[str] = set()  # nonces of containers whose end we shall see
 _heard = asyncio.Event()  # dockerd has said how another container ended
 
@@ -54,16 +58,36 @@ def _ended(pidfd: int, nonce: str, version: int, cgroup: str) -> None:
     hierarchy = cgroups.of(version)
     _watched.discard(nonce)
     _figures[nonce] = hierarchy.peaks(cgroup) | hierarchy.counts(cgroup)
-    if len(_figures) > WAITING:
-        del _figures[next(iter(_figures))]
+    _bound(_figures)
     asyncio.get_running_loop().remove_reader(pidfd)
     os.close(pidfd)
 
 
-def taken(nonce: str) -> dict[str, int]:
-    """The figures of a container that has ended: `memory` (bytes) and `pids` at most, `cpu` (ms), `oom`, `full`."""
+def starved(nonce: str) -> None:
+    """dockerd says that the kernel had no memory for this container, or on cgroup v1 for any of the job's.
+
+    There the kernel tells each cgroup below the one whose limit was met, also of those that lose no process
+    (mm/memcontrol-v1.c, mem_cgroup_oom_notify; seen on 6.18). So it is no verdict where the container's own count was
+    read.
+    """
+    _starved[nonce] = None
+    _bound(_starved)
+
+
+def taken(nonce: str, status: int) -> dict[str, int]:
+    """The figures of a container that has ended: `memory` (bytes) and `pids` at most, `cpu` (ms), `oom`, `full`.
+
+    `status`: its exit status.
+    """
     _heard.set()
-    return _figures.pop(nonce, {})
+    found, starving = _figures.pop(nonce, {}), nonce in _starved
+    _starved.pop(nonce, None)
+    return {"oom": 1} | found if starving and status == KILLED else found
+
+
+def _bound(waiting: dict[str, Any]) -> None:
+    if len(waiting) > WAITING:
+        del waiting[next(iter(waiting))]
 
 
 async def settled(job: jobs.Job) -> None:

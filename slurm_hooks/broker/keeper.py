@@ -159,7 +159,8 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
     if event["Action"] == "die":
         peaks = cgroups.of(job.version).peaks(job.cgroup)
         _keep_peaks(job, peaks)
-        status, own = int(actor.get("exitCode", -1)), account.taken(nonce)
+        status = int(actor.get("exitCode", -1))
+        own = account.taken(nonce, status)
         note = notes.at(job, nonce)
         if note is not None:
             seconds = max(event.get("timeNano", 0) / 1e9 - note.created, 0.0)
@@ -168,6 +169,7 @@ async def _happened(up: Upstream, event: dict[str, Any]) -> None:
             account.keep(job, facts | limits | own)
         events.record("end", job=job.id, restart=job.restart, container=name, id=of, exit=status, own=own, peaks=peaks)
     elif event["Action"] == "oom":
+        account.starved(nonce)
         events.record("oom", job=job.id, restart=job.restart, container=name, id=of)
     elif event["Action"] == "create":
         note = notes.at(job, nonce)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.cluster.left import DOCKER
 from tests.cluster.slurm import Cluster
 
 # Each runs long enough to be read back: of one that has ended before that, only its exit status is known.
@@ -78,3 +79,32 @@ def test_a_container_that_outlives_its_broker_is_accounted_for(cluster: Cluster,
     assert job.wait()["verdict"] == "clean"
     (ended,) = job.events("end")
     assert ended["own"]["memory"] > 30_000_000, ended
+
+
+def test_a_broker_that_comes_too_late_for_the_figures_knows_what_memory_was_wanting_for(
+    cluster: Cluster, node: str
+) -> None:
+    eats = "until [ -e /w/go ]; do sleep 0.1; done; x=y; while :; do x=$x$x; done"
+    home = cluster.must(node, "mktemp -d -p ~", user="ann").strip()
+    job = cluster.sbatch(
+        f"cd {home}; docker run -d --name calm img sleep 600; docker run -d --name memory -v $PWD:/w img sh -c '{eats}'"
+        "; touch ready; docker wait memory; docker kill calm",
+        options="--mem=100",
+    )
+    cluster.wait(node, f"test -e {home}/ready", "two containers")
+    running = f"docker -H unix://{DOCKER} inspect --format '{{{{.State.Running}}}}' slurm-{job.id}-0.memory"
+    broker = "-f 'slurm-hooks broker$'"
+    cluster.must(node, f"pkill -STOP {broker}")
+    try:
+        cluster.must(node, f"touch {home}/go")
+        cluster.wait(node, f'[ "$({running})" = false ]', "a container that is out of memory")
+    finally:
+        cluster.must(node, f"pkill -CONT {broker}")
+    assert job.wait()["verdict"] == "clean"
+    figures = {event["container"]: event["own"] for event in job.events("end")}
+    assert figures["memory"] == {"oom": 1} and figures["calm"]["oom"] == 0, figures
+    told = job.output.splitlines()[-2:]
+    assert told[0].startswith(
+        "  memory (img): exit 137, processes ended for want of memory (the job's limit is 100 MiB)"
+    ), told
+    assert told[1].startswith("  calm (img): exit 137 (signal 9)"), told

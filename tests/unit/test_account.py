@@ -107,18 +107,37 @@ def test_the_figures_are_read_when_the_first_process_ends(job: jobs.Job, monkeyp
     async def story() -> tuple[dict[str, int], dict[str, int]]:
         child = await asyncio.create_subprocess_exec("sleep", "600")
         account.watch("nonce", child.pid, 2, "/job/c")
-        before = account.taken("nonce")
+        before = account.taken("nonce", 0)
         child.send_signal(signal.SIGKILL)
         async with asyncio.timeout(5):
             while not account._figures:
                 await asyncio.sleep(0.001)
         await child.wait()
-        return before, account.taken("nonce")
+        return before, account.taken("nonce", 0)
 
     fds = len(os.listdir("/proc/self/fd"))
     assert asyncio.run(story()) == ({}, {"memory": 1 << 20, "pids": 2, "cpu": 1500, "oom": 0, "full": 0})
     assert len(os.listdir("/proc/self/fd")) == fds
-    assert account.taken("nonce") == {}
+    assert account.taken("nonce", 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("read", "status", "told"),
+    [
+        ({}, 137, {"oom": 1}),  # the cgroup was gone before the broker came to it
+        ({"memory": 5, "oom": 0}, 137, {"memory": 5, "oom": 0}),  # beside one that was ended, on cgroup v1
+        ({"oom": 3}, 137, {"oom": 3}),
+        ({}, 0, {}),
+    ],
+)
+def test_dockerds_word_that_memory_was_wanting_counts_where_the_kernels_was_not_read(
+    read: dict[str, int], status: int, told: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "_figures", {"nonce": read})
+    monkeypatch.setattr(account, "_starved", {})
+    account.starved("nonce")
+    assert account.taken("nonce", status) == told
+    assert account.taken("nonce", 137) == {}, "of an end, not of the next"
 
 
 def test_a_pid_that_is_another_processs_by_now_is_not_watched(job: jobs.Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,10 +164,10 @@ def test_the_account_waits_for_dockerds_word_of_a_container_that_has_ended(ended
     async def story() -> str:
         waits = asyncio.create_task(account.settled(ended))
         await asyncio.sleep(0)
-        account.taken("another job's")
+        account.taken("another job's", 0)
         await asyncio.sleep(0)
         assert not waits.done()
-        account.taken("nonce")
+        account.taken("nonce", 0)
         account.keep(ended, ENTRY)
         await waits
         return account.told(asker(ended, "batch"))

@@ -62,7 +62,7 @@ def test_a_broken_configuration_is_one_line_and_a_1(tmp_path: Path, capsys: pyte
 def test_a_report_of_a_job_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     events.record("oom", job=7, container="c1")
     assert cli.main(["report", "7"]) == 0
-    assert capsys.readouterr().out.endswith("oom        container c1\n")
+    assert capsys.readouterr().out.endswith("oom        container c1: memory ran out, its own or the job's\n")
 
 
 @pytest.mark.parametrize("verb", ["report", "epilog"])

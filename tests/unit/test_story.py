@@ -86,6 +86,12 @@ def test_why_a_container_ended(end: dict[str, Any], words: str) -> None:
     assert outcomes(run)[0][1] == words and run.containers[0].failed
 
 
+def test_a_container_is_not_out_of_memory_because_another_of_the_job_was() -> None:
+    end = of("end", "c", exit=137, own={"oom": 0})  # cgroup v1 has dockerd say `oom` of all below the job's limit
+    run = run_of(of("create", "c"), of("start", "c"), of("oom", "c"), end, PROLOG, CLEAN)
+    assert outcomes(run)[0][1] == "exit 137, signal 9"
+
+
 def test_what_the_epilog_ended_has_not_failed() -> None:
     epilog = {**CLEAN, "seconds": 1.5}
     for end in ([of("end", "c", exit=137)], []):
