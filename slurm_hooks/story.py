@@ -42,7 +42,11 @@ class Container:
     spans: list[Span] = field(default_factory=list)
     execs: list[tuple[float, str]] = field(default_factory=list)  # when, its program
     faults: list[tuple[float, str]] = field(default_factory=list)  # a start that failed, or was not as asked
-    oom: bool = False
+
+    @property
+    def oom(self) -> bool:
+        """Has want of memory ended processes of it, in any of its starts?"""
+        return any(span.own.get("oom") for span in self.spans)
 
     @property
     def own(self) -> dict[str, int]:
@@ -76,7 +80,6 @@ class Container:
         status = event.get("exit")
         last.exit = status if isinstance(status, int) else -1
         last.own = words.whole_numbers(event.get("own"))
-        self.oom = self.oom or bool(last.own.get("oom"))
 
 
 @dataclass

@@ -27,7 +27,7 @@ KILLED = 128 + signal.SIGKILL
 SETTLE_SECONDS = 1.0  # that dockerd has for its word of a container that has ended, before the account is told
 
 _figures: dict[str, dict[str, int]] = {}  # nonce → of a container that has ended
-_starved: dict[str, None] = {}  # nonces of containers that memory was wanting for, by dockerd's word
+_starved: dict[str, dict[str, int]] = {}  # nonce → that memory was wanting for the container, by dockerd's word
 _watched: set[str] = set()  # nonces of containers whose end we shall see
 _heard = asyncio.Event()  # dockerd has said how another container ended
 
@@ -70,7 +70,7 @@ def starved(nonce: str) -> None:
     (mm/memcontrol-v1.c, mem_cgroup_oom_notify; seen on 6.18). So it is no verdict where the container's own count was
     read.
     """
-    _starved[nonce] = None
+    _starved[nonce] = {"oom": 1}
     _bound(_starved)
 
 
@@ -80,12 +80,11 @@ def taken(nonce: str, status: int) -> dict[str, int]:
     `status`: its exit status.
     """
     _heard.set()
-    found, starving = _figures.pop(nonce, {}), nonce in _starved
-    _starved.pop(nonce, None)
-    return {"oom": 1} | found if starving and status == KILLED else found
+    read, word = _figures.pop(nonce, {}), _starved.pop(nonce, {})
+    return word | read if status == KILLED else read
 
 
-def _bound(waiting: dict[str, Any]) -> None:
+def _bound(waiting: dict[str, dict[str, int]]) -> None:
     if len(waiting) > WAITING:
         del waiting[next(iter(waiting))]
 

@@ -232,7 +232,10 @@ def test_a_job_is_buried_also_while_the_broker_hears_of_a_containers_end(
         names = listed(path)
         if Path(path) == notes and not heard:
             heard.append(what)
-            (notes / "a").unlink() if what == "dropped" else (notes / "b").touch()
+            if what == "dropped":
+                (notes / "a").unlink()
+            else:
+                (notes / "b").touch()
         return names
 
     monkeypatch.setattr(os, "listdir", meanwhile)
